@@ -1,0 +1,117 @@
+/*
+ * Nyx IOMMU: the fault log of one endpoint
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A ring of the last NYX_FAULT_RING records, the counters, and the decision
+ * whether the endpoint is past its limit.  Times come in as arguments, so that
+ * the log can be tested with any clock.  A time before an earlier one counts as
+ * equal to it; the window then goes on from there.
+ *
+ * What counts as one fault: one refused access to one page.  QEMU cuts one
+ * DMA into pieces of at most 8 bytes where it hits no RAM; pieces of the same
+ * type and direction that follow each other without a gap inside one 4 KiB page
+ * (that of their first byte) are one fault.  The same access again (same start
+ * address) is a new fault.  In the ring, consecutive faults of one type and
+ * direction in one page share a record, whose count grows and whose address and
+ * time are those of the latest.  Injected faults never mix with real ones.
+ *
+ * Locking: the caller's (each endpoint has a lock of its own).
+ */
+
+#ifndef HW_IOMMU_NYX_FAULT_H
+#define HW_IOMMU_NYX_FAULT_H
+
+#include "qapi/qapi-types-nyx.h"
+#include "steady-clock.h"
+
+#define NYX_FAULT_RING          64
+#define NYX_MAX_FAULTS_LIMIT    65535   /* largest max-faults of a policy */
+
+typedef struct NyxFault {
+    NyxFaultType type;
+    NyxAccess access;
+    bool injected;
+    uint64_t address;
+    int64_t time_ns;            /* QEMU_CLOCK_VIRTUAL by the caller's choice */
+    uint64_t count;             /* faults that this record stands for */
+} NyxFault;
+
+/*
+ * The times of the last faults, oldest first from @first on.  There is room for
+ * one more than the limit allows: the endpoint is past its limit exactly when
+ * the ring is full and its oldest time lies within the window.
+ */
+typedef struct NyxFaultTimes {
+    uint64_t *ns;               /* of the steady clock, ascending */
+    uint32_t size;              /* max_faults + 1 */
+    uint32_t first;
+    uint32_t used;
+} NyxFaultTimes;
+
+typedef struct NyxFaultLog {
+    NyxFault ring[NYX_FAULT_RING];
+    uint32_t ring_next;         /* where the next record goes */
+    uint32_t ring_used;
+
+    /* The latest piece; meaningful once total is not 0. */
+    NyxFault piece;
+    uint64_t piece_end;         /* address of the byte after it */
+
+    uint64_t total;             /* faults, injected ones included */
+    uint64_t since_restart;     /* of these, since the window was restarted */
+    int64_t last_ns;            /* -1: never */
+
+    int64_t window_ns;          /* 0: for ever */
+    NyxSteadyClock clock;
+    NyxFaultTimes times;
+    bool beyond;                /* the limit was passed since the restart */
+} NyxFaultLog;
+
+/* The limit is 0 faults for ever until nyx_fault_log_set_limit(). */
+void nyx_fault_log_init(NyxFaultLog *log);
+void nyx_fault_log_destroy(NyxFaultLog *log);
+
+/*
+ * @max_faults 0..NYX_MAX_FAULTS_LIMIT: with 0 the first fault is past the limit.
+ * @window_ns: at least 0; 0 counts for ever, that is, since the last restart.
+ * Keeps the history that still matters when the limit changes: the times of the
+ * last max_faults + 1 faults, and whether the limit was passed.
+ */
+void nyx_fault_log_set_limit(NyxFaultLog *log, uint32_t max_faults,
+                             int64_t window_ns);
+
+typedef enum NyxFaultVerdict {
+    NYX_FAULT_CONTINUED,    /* a further piece of the last fault: not counted */
+    NYX_FAULT_COUNTED,      /* within the limit */
+    NYX_FAULT_LIMIT,        /* this very fault went past the limit */
+    NYX_FAULT_BEYOND,       /* the limit was passed before, not yet restarted */
+} NyxFaultVerdict;
+
+/* @size: bytes of this piece, at least 1.  O(1), no allocation. */
+NyxFaultVerdict nyx_fault_log_record(NyxFaultLog *log, NyxFaultType type,
+                                     NyxAccess access, uint64_t address,
+                                     unsigned size, bool injected,
+                                     int64_t now_ns);
+
+/*
+ * Forget the window (after recovery, or when a limit action has been taken);
+ * totals and the ring stay.
+ */
+void nyx_fault_log_restart(NyxFaultLog *log);
+
+/*
+ * Faults since the restart, within the window that ends now (a fault that is
+ * exactly one window old is outside).  With a window, the figure ends at
+ * max_faults + 1, as no more times than these are kept.
+ */
+uint64_t nyx_fault_log_in_window(const NyxFaultLog *log, int64_t now_ns);
+uint64_t nyx_fault_log_total(const NyxFaultLog *log);
+int64_t nyx_fault_log_last_ns(const NyxFaultLog *log);   /* -1: never */
+
+/* n-th newest record, n = 0 .. ; NULL past the oldest. */
+const NyxFault *nyx_fault_log_get(const NyxFaultLog *log, unsigned n);
+
+#endif
