@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+#
+# A front end: set-up, QEMU's configure, ninja and the tests. "make help".
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+BUILD := build
+PREFIX ?= /usr/local
+DESTDIR ?=
+ACCEL ?=
+# Options for configure, as in: make CONFIGURE_ARGS=--qemu-tarball=FILE
+CONFIGURE_ARGS ?= --keep
+# Jobs of ninja; its own choice when empty.
+JOBS ?=
+
+NINJA = ninja -C $(BUILD) $(if $(JOBS),-j$(JOBS))
+# What a user of the hypervisor runs; the rest of QEMU is built when a test or
+# "make install" asks for it.
+PROGRAMS := qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
+            storage-daemon/qemu-storage-daemon
+
+.PHONY: all
+all: configured
+	@$(NINJA) $(PROGRAMS)
+
+.PHONY: help
+help:
+	@echo 'make                build QEMU with Nyx (installs what the build needs)'
+	@echo 'make demo           build, then show the main job; ACCEL=kvm|tcg'
+	@echo 'make check          build, then run all tests'
+	@echo 'make check-unit     only our unit tests'
+	@echo 'make check-qtest    only our qtests'
+	@echo 'make check-qemu     only QEMU'\''s own tests on our machine'
+	@echo 'make check-functional   only the tests with Linux guests'
+	@echo 'make check-sanitize unit tests and qtests with ASan, UBSan and TSan'
+	@echo 'make bench          measure what isolation costs'
+	@echo 'make docs           the manual as HTML'
+	@echo 'make install        install below PREFIX [$(PREFIX)]; DESTDIR is honoured'
+	@echo 'make patches        the extension as a patch series for QEMU'
+	@echo 'make clean          remove built files; distclean: also downloads'
+
+# --- Set-up: each step does nothing when it is done already ---
+
+.PHONY: bootstrap configured
+bootstrap:
+	@scripts/bootstrap build
+bootstrap-%:
+	@scripts/bootstrap build $*
+configured: bootstrap
+	@./configure $(CONFIGURE_ARGS)
+
+# --- The main job and the tests ---
+
+.PHONY: demo check check-unit check-qtest check-qemu check-functional
+demo: bootstrap-check all
+	@ACCEL='$(ACCEL)' scripts/demo $(if $(ACCEL),--accel $(ACCEL))
+
+check: bootstrap-check all
+	@scripts/check
+check-unit: configured
+	@scripts/check unit
+check-qtest: configured
+	@scripts/check qtest
+check-qemu: configured
+	@scripts/check qemu
+check-functional: bootstrap-check all
+	@scripts/check functional
+
+.PHONY: check-sanitize bench
+check-sanitize: bootstrap
+	@scripts/check-sanitize
+bench: bootstrap-check all
+	@tests/bench/run
+
+# --- Deliverables ---
+
+.PHONY: docs install patches
+docs: bootstrap-docs configured
+	@scripts/build-docs
+install: all
+	@$(NINJA) all
+	@scripts/install '$(PREFIX)' '$(DESTDIR)'
+patches: bootstrap-patches configured
+	@scripts/make-patches
+
+.PHONY: clean distclean
+clean:
+	@if [ -f $(BUILD)/build.ninja ]; then $(NINJA) -t clean; fi
+	rm -rf $(BUILD)/asan $(BUILD)/tsan $(BUILD)/docs-html $(BUILD)/patches
+distclean:
+	rm -rf $(BUILD) qemu-source qemu-source.*
