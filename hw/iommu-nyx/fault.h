@@ -75,7 +75,7 @@ void nyx_fault_log_init(NyxFaultLog *log);
 void nyx_fault_log_destroy(NyxFaultLog *log);
 
 /*
- * @max_faults 0..NYX_MAX_FAULTS_LIMIT: with 0 the first fault is past the limit.
+ * @max_faults: 0..NYX_MAX_FAULTS_LIMIT; with 0 the first fault is past it.
  * @window_ns: at least 0; 0 counts for ever, that is, since the last restart.
  * Keeps the history that still matters when the limit changes: the times of the
  * last max_faults + 1 faults, and whether the limit was passed.

@@ -1,0 +1,199 @@
+/*
+ * Nyx IOMMU: the fault log of one endpoint
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "fault.h"
+
+#define FAULT_PAGE_SHIFT    12
+
+void nyx_fault_log_init(NyxFaultLog *log)
+{
+    *log = (NyxFaultLog) { .last_ns = -1 };
+    nyx_fault_log_set_limit(log, 0, 0);
+}
+
+void nyx_fault_log_destroy(NyxFaultLog *log)
+{
+    g_free(log->times.ns);
+    log->times = (NyxFaultTimes) {};
+}
+
+/* n-th oldest time, n < used */
+static uint64_t times_get(const NyxFaultTimes *times, uint32_t n)
+{
+    return times->ns[((uint64_t)times->first + n) % times->size];
+}
+
+static void times_add(NyxFaultTimes *times, uint64_t ns)
+{
+    if (times->used == times->size) {
+        times->ns[times->first] = ns;
+        times->first = (times->first + 1) % times->size;
+    } else {
+        times->ns[((uint64_t)times->first + times->used) % times->size] = ns;
+        times->used++;
+    }
+}
+
+/* Keep as many of the newest times as fit. */
+static void times_resize(NyxFaultTimes *times, uint32_t size)
+{
+    uint64_t *ns;
+    uint32_t keep, i;
+
+    if (size == times->size) {
+        return;
+    }
+    ns = g_new(uint64_t, size);
+    keep = MIN(size, times->used);
+    for (i = 0; i < keep; i++) {
+        ns[i] = times_get(times, times->used - keep + i);
+    }
+    g_free(times->ns);
+    *times = (NyxFaultTimes) { .ns = ns, .size = size, .used = keep };
+}
+
+void nyx_fault_log_set_limit(NyxFaultLog *log, uint32_t max_faults,
+                             int64_t window_ns)
+{
+    g_assert(max_faults <= NYX_MAX_FAULTS_LIMIT);
+    g_assert(window_ns >= 0);
+
+    times_resize(&log->times, max_faults + 1);
+    log->window_ns = window_ns;
+}
+
+static bool same_kind(const NyxFault *a, const NyxFault *b)
+{
+    return a->type == b->type && a->access == b->access &&
+           a->injected == b->injected &&
+           a->address >> FAULT_PAGE_SHIFT == b->address >> FAULT_PAGE_SHIFT;
+}
+
+static void ring_add(NyxFaultLog *log, const NyxFault *fault)
+{
+    NyxFault *newest =
+        &log->ring[(log->ring_next + NYX_FAULT_RING - 1) % NYX_FAULT_RING];
+
+    if (log->ring_used && same_kind(newest, fault)) {
+        newest->address = fault->address;
+        newest->time_ns = fault->time_ns;
+        newest->count++;
+        return;
+    }
+    log->ring[log->ring_next] = *fault;
+    log->ring_next = (log->ring_next + 1) % NYX_FAULT_RING;
+    log->ring_used = MIN(log->ring_used + 1, NYX_FAULT_RING);
+}
+
+static bool within_window(const NyxFaultLog *log, uint64_t fault_ns,
+                          uint64_t now_ns)
+{
+    return now_ns - fault_ns < (uint64_t)log->window_ns;
+}
+
+static bool past_limit(const NyxFaultLog *log, uint64_t now_ns)
+{
+    const NyxFaultTimes *times = &log->times;
+
+    if (log->window_ns == 0) {
+        return log->since_restart >= times->size;
+    }
+    return times->used == times->size &&
+           within_window(log, times_get(times, 0), now_ns);
+}
+
+static NyxFaultVerdict count_fault(NyxFaultLog *log, int64_t now_ns)
+{
+    uint64_t steady_ns = nyx_steady_clock_read(&log->clock, now_ns);
+
+    log->total++;
+    log->since_restart++;
+    log->last_ns = now_ns;
+    times_add(&log->times, steady_ns);
+
+    if (log->beyond) {
+        return NYX_FAULT_BEYOND;
+    }
+    log->beyond = past_limit(log, steady_ns);
+    return log->beyond ? NYX_FAULT_LIMIT : NYX_FAULT_COUNTED;
+}
+
+NyxFaultVerdict nyx_fault_log_record(NyxFaultLog *log, NyxFaultType type,
+                                     NyxAccess access, uint64_t address,
+                                     unsigned size, bool injected,
+                                     int64_t now_ns)
+{
+    NyxFault piece = {
+        .type = type,
+        .access = access,
+        .injected = injected,
+        .address = address,
+        .time_ns = now_ns,
+        .count = 1,
+    };
+    bool continued = log->total && address == log->piece_end &&
+                     same_kind(&log->piece, &piece);
+
+    g_assert(size > 0);
+    log->piece = piece;
+    log->piece_end = address + size;
+    if (continued) {
+        return NYX_FAULT_CONTINUED;
+    }
+    ring_add(log, &piece);
+    return count_fault(log, now_ns);
+}
+
+void nyx_fault_log_restart(NyxFaultLog *log)
+{
+    log->times.first = 0;
+    log->times.used = 0;
+    log->since_restart = 0;
+    log->beyond = false;
+}
+
+uint64_t nyx_fault_log_in_window(const NyxFaultLog *log, int64_t now_ns)
+{
+    uint64_t steady_ns = nyx_steady_clock_peek(&log->clock, now_ns);
+    uint32_t low = 0, high = log->times.used;
+
+    if (log->window_ns == 0) {
+        return log->since_restart;
+    }
+    /* Invariant: what is before low is outside, what is from high on inside. */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (within_window(log, times_get(&log->times, middle), steady_ns)) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return log->times.used - low;
+}
+
+uint64_t nyx_fault_log_total(const NyxFaultLog *log)
+{
+    return log->total;
+}
+
+int64_t nyx_fault_log_last_ns(const NyxFaultLog *log)
+{
+    return log->last_ns;
+}
+
+const NyxFault *nyx_fault_log_get(const NyxFaultLog *log, unsigned n)
+{
+    if (n >= log->ring_used) {
+        return NULL;
+    }
+    return &log->ring[(log->ring_next + NYX_FAULT_RING - 1 - n) %
+                      NYX_FAULT_RING];
+}
