@@ -105,6 +105,7 @@ static inline bool nyx_iotlb_entry_get(NyxIotlbEntry *e, uint64_t generation,
                  qatomic_read(&e->generation) == generation;
 
     *value = qatomic_read(&e->value);
+    /* The words before the second look at the sequence */
     smp_rmb();
     return valid && !(sequence & 1) && qatomic_read(&e->sequence) == sequence;
 }
