@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""Test cases that share one running guest, and what they assert of nyx-iommu."""
+
+import shutil
+import time
+import unittest
+
+from .accel import choose_accel
+from .httpserver import FileServer
+from .image import guest_image
+from .paths import LOGS
+from .vm import VM, machine_name
+
+MIB = 1 << 20
+FETCH_BYTES = 2 * MIB
+
+
+def has_nyx():
+    return machine_name().startswith(('nyx-pc', 'pc-q35-nyx'))
+
+
+needs_nyx = unittest.skipUnless(
+    has_nyx(), f'the machine {machine_name()} has no nyx-iommu')
+
+
+class GuestTest(unittest.TestCase):
+    """The tests of a class run in one guest, in the order of their names.
+
+    A class says in describe() which devices its guest has. The last test of
+    each class is that the guest's kernel got through it all unharmed.
+    """
+
+    cpus = 2
+    memory = '512M'
+    allowed_trouble = ()        # texts of the kernel that are to be expected
+
+    @classmethod
+    def describe(cls, vm):
+        """Add devices to the VM before it starts."""
+
+    @classmethod
+    def prepare(cls, vm):
+        """Bring devices up in the guest after it has started."""
+
+    @classmethod
+    def setUpClass(cls):
+        image = guest_image()
+        folder = LOGS / f'{cls.__module__}.{cls.__name__}'
+        shutil.rmtree(folder, ignore_errors=True)
+        cls.vm = VM(image, folder, choose_accel(image)[0], cls.cpus,
+                    cls.memory)
+        cls.server = FileServer(FETCH_BYTES)
+        cls.addClassCleanup(cls.server.close)
+        cls.addClassCleanup(cls._clean_up)
+        cls.describe(cls.vm)
+        began = time.monotonic()
+        cls.vm.start()
+        cls.boot_seconds = time.monotonic() - began
+        cls.prepare(cls.vm)
+
+    @classmethod
+    def _clean_up(cls):
+        cls.vm.stop()
+        for path in cls.vm.folder.glob('*.raw'):
+            path.unlink()
+
+    def nyx_device(self, name):
+        return self.vm.monitor.command('query-nyx-devices', device=name)[0]
+
+    def faults(self):
+        """All faults since the start: device -> count, those with any."""
+        return {dev['device']: dev['total-faults'] for dev in
+                self.vm.monitor.command('query-nyx-devices')
+                if dev['total-faults']}
+
+    def assert_in_domain(self, name, domain):
+        self.assertEqual(self.nyx_device(name)['domain'], domain,
+                         f'{name} is not in the domain asked for')
+
+    def assert_no_faults(self):
+        if has_nyx():
+            self.assertEqual(self.faults(), {}, 'faults during normal I/O')
+            self.assertEqual(
+                self.vm.monitor.command('query-nyx-faults'), [])
+
+    def assert_state(self, name, state):
+        self.assertEqual(self.nyx_device(name)['state'], state, name)
+
+    def test_zz_kernel_unharmed(self):
+        """The guest answers, and its kernel reported no trouble."""
+        self.assertEqual(self.vm.agent.check('echo alive'), 'alive')
+        self.assertEqual(self.vm.trouble(self.allowed_trouble), [])

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""The guest: Debian's kernel, and an initramfs with busybox made on the spot.
+
+Everything is below build/guest and made once; each step leaves its result
+under its final name only when it is whole, so an interrupted one starts anew.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import packages
+from .cpio import CpioWriter
+from .errors import NyxTestError
+from .modules import ModuleTree
+from .paths import GUEST_BUILD, GUEST_SOURCES, ROOT
+
+PROGRAMS = ('nyx-load', 'nyx-play', 'nyx-dma')
+SCRIPTS = ('agent', 'load-modules', 'fetch-loop')
+
+
+@dataclass(frozen=True)
+class GuestImage:
+    kernel: Path
+    initrd: Path
+    release: str        # of the kernel, as uname -r says it
+
+
+def say(text):
+    print(f'guest image: {text}', file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """One process at a time works on the image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _package(name_start, choose):
+    """The package kept from earlier, or a fresh download.
+
+    choose(apt) names what to download.
+    """
+    folder = GUEST_BUILD / 'packages'
+    folder.mkdir(exist_ok=True)
+    kept = sorted(folder.glob(f'{name_start}*.deb'))
+    if kept:
+        return kept[-1]
+    apt = packages.Apt(folder)
+    package = choose(apt)
+    say(f'fetching {package}')
+    return apt.fetch(package)
+
+
+def _wanted_modules():
+    lines = (GUEST_SOURCES / 'modules').read_text().splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+def _write_linux(deb, wanted, target):
+    """Unpack the kernel package and keep what the guest needs in target."""
+    scratch = target.with_name('linux.unpacking')
+    shutil.rmtree(scratch, ignore_errors=True)
+    say(f'unpacking {deb.name}')
+    packages.unpack(deb, scratch)
+    lib = scratch / 'lib'
+    if not lib.is_dir():
+        lib = scratch / 'usr' / 'lib'
+    folder = next((lib / 'modules').iterdir())
+    tree = ModuleTree(folder)
+    result = target.with_name('linux.new')
+    shutil.rmtree(result, ignore_errors=True)
+    result.mkdir()
+    orders = {name: tree.load_order(name) for name in wanted}
+    for name in {part for order in orders.values() for part in order}:
+        (result / f'{name}.ko').write_bytes(tree.data[name])
+    shutil.copy(next(scratch.glob('boot/vmlinuz-*')), result / 'vmlinuz')
+    about = {'package': deb.name, 'release': folder.name, 'orders': orders}
+    (result / 'about.json').write_text(json.dumps(about, indent=1))
+    shutil.rmtree(scratch)
+    shutil.rmtree(target, ignore_errors=True)
+    result.rename(target)
+
+
+def _linux():
+    """The directory with kernel and modules, and what about.json says."""
+    deb = _package('linux-image-', packages.Apt.kernel_package)
+    wanted = _wanted_modules()
+    target = GUEST_BUILD / 'linux'
+    about = target / 'about.json'
+    if about.exists():
+        known = json.loads(about.read_text())
+        if known['package'] == deb.name and list(known['orders']) == wanted:
+            return target, known
+    _write_linux(deb, wanted, target)
+    return target, json.loads(about.read_text())
+
+
+def _busybox():
+    deb = _package('busybox-static_', lambda _: 'busybox-static')
+    folder = GUEST_BUILD / 'busybox'
+    for place in ('bin/busybox', 'usr/bin/busybox'):
+        if (folder / place).exists():
+            return folder / place
+    shutil.rmtree(folder, ignore_errors=True)
+    packages.unpack(deb, folder)
+    return _busybox()
+
+
+def _compile(name):
+    """Compile one of the guest's own programs, statically."""
+    source = GUEST_SOURCES / f'{name}.c'
+    target = GUEST_BUILD / 'bin' / name
+    if target.exists() and target.stat().st_mtime > source.stat().st_mtime:
+        return target
+    target.parent.mkdir(exist_ok=True)
+    say(f'compiling {source.name}')
+    new = target.with_name(f'{name}.new')
+    done = subprocess.run(['cc', '-static', '-O2', '-Wall', '-Werror',
+                           '-I', str(ROOT / 'include'), '-o', str(new),
+                           str(source)],
+                          capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NyxTestError(f'{source} does not compile: '
+                           f'{done.stderr.strip()}')
+    new.rename(target)
+    return target
+
+
+def _inputs(linux, about, busybox):
+    """All that goes into the initramfs: name there -> (content, mode)."""
+    files = {'init': ((GUEST_SOURCES / 'init').read_bytes(), 0o755),
+             'bin/busybox': (busybox.read_bytes(), 0o755)}
+    for name in SCRIPTS:
+        files[f'bin/{name}'] = ((GUEST_SOURCES / name).read_bytes(), 0o755)
+    for name in PROGRAMS:
+        files[f'bin/{name}'] = (_compile(name).read_bytes(), 0o755)
+    for name, order in about['orders'].items():
+        text = ''.join(f'{part}.ko\n' for part in order)
+        files[f'lib/modules/{name}.load'] = (text.encode(), 0o644)
+        for part in order:
+            files[f'lib/modules/{part}.ko'] = (
+                (linux / f'{part}.ko').read_bytes(), 0o644)
+    return files
+
+
+def _write_initrd(files, applets, target):
+    new = target.with_suffix('.new')
+    with new.open('wb') as file:
+        cpio = CpioWriter(file)
+        for name in ('dev', 'proc', 'sys', 'run', 'tmp', 'mnt', 'bin', 'lib'):
+            cpio.directory(name)
+        cpio.symlink('sbin', 'bin')
+        cpio.char_device('dev/console', 5, 1)
+        for name, (data, mode) in files.items():
+            cpio.file(name, data, mode)
+        for applet in applets:
+            if f'bin/{applet}' not in files:
+                cpio.symlink(f'bin/{applet}', 'busybox')
+        cpio.close()
+    new.rename(target)
+
+
+def _initrd(linux, about):
+    busybox = _busybox()
+    files = _inputs(linux, about, busybox)
+    digest = hashlib.sha256()
+    for name, (data, _) in sorted(files.items()):
+        digest.update(name.encode() + b'\0' + data)
+    target = GUEST_BUILD / 'initrd'
+    stamp = GUEST_BUILD / 'initrd.sha256'
+    if target.exists() and stamp.exists() and \
+            stamp.read_text() == digest.hexdigest():
+        return target
+    say('writing the initramfs')
+    stamp.unlink(missing_ok=True)
+    applets = subprocess.run([str(busybox), '--list'], check=True, text=True,
+                             capture_output=True).stdout.split()
+    _write_initrd(files, applets, target)
+    stamp.write_text(digest.hexdigest())
+    return target
+
+
+def guest_image():
+    """Make what is missing of the guest image, and return it."""
+    with _locked(GUEST_BUILD):
+        try:
+            linux, about = _linux()
+            initrd = _initrd(linux, about)
+        except OSError as err:
+            raise NyxTestError(
+                f'the guest image cannot be made: {err}; make room on the '
+                'disk or install what is named, and try again.') from err
+        return GuestImage(linux / 'vmlinuz', initrd, about['release'])

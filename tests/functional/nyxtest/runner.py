@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""Run test classes side by side, say how it goes, and sum up.
+
+Leaves in build/tests/functional: a log for each class, results.tap and
+results.json ({"passed": N, "failed": N, "skipped": N, "tests": [...]}).
+"""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .accel import choose_accel
+from .errors import NyxTestError
+from .image import guest_image
+from .paths import LOGS, QEMU
+from .vm import machine_name
+
+FOLDER = Path(__file__).resolve().parents[1]
+CLASS_SECONDS = 600
+JOBS = 2
+
+
+def all_classes():
+    """Every test class as (module, class), without importing any."""
+    found = []
+    for path in sorted(FOLDER.glob('test_*.py')):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and \
+                    not node.name.startswith('_') and any(
+                        isinstance(part, ast.FunctionDef) and
+                        part.name.startswith('test_') for part in node.body) \
+                    or isinstance(node, ast.ClassDef) and node.bases and \
+                    getattr(node.bases[0], 'id', '').startswith('_'):
+                found.append((path.stem, node.name))
+    return found
+
+
+def choose(names):
+    """The classes that names (module, or module.Class) stand for."""
+    classes = all_classes()
+    if not names:
+        return classes
+    chosen = []
+    for name in names:
+        name = name.removesuffix('.py').rsplit('/', 1)[-1]
+        some = [c for c in classes if name in (c[0], '.'.join(c))]
+        if not some:
+            raise NyxTestError(f'there is no functional test {name}; '
+                               'see "tests/functional/run --list".')
+        chosen += some
+    return chosen
+
+
+class Run:
+    """The classes of one run and what came of them."""
+
+    def __init__(self, classes):
+        self._classes = classes
+        self._lock = threading.Lock()
+        self._done = 0
+        self.tests = []
+
+    def all(self):
+        with ThreadPoolExecutor(JOBS) as pool:
+            list(pool.map(self._one, self._classes))
+
+    def _one(self, which):
+        name = '.'.join(which)
+        result = LOGS / f'{name}.result'
+        result.unlink(missing_ok=True)
+        began = time.monotonic()
+        with (LOGS / f'{name}.log').open('w') as log:
+            try:
+                status = subprocess.run(
+                    [sys.executable, '-m', 'nyxtest.worker', *which, result],
+                    cwd=FOLDER, stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=log, timeout=CLASS_SECONDS, check=False).returncode
+            except subprocess.TimeoutExpired:
+                status = f'none within {CLASS_SECONDS} s'
+        lines = result.read_text().splitlines() if result.exists() else []
+        tests = [json.loads(line) for line in lines]
+        if status or not tests:
+            tests.append({'test': name, 'outcome': 'failed', 'seconds': 0,
+                          'detail': f'the tests ended with status {status}'})
+        self._report(name, tests, time.monotonic() - began)
+
+    def _report(self, name, tests, seconds):
+        with self._lock:
+            self._done += 1
+            print(f'[{self._done}/{len(self._classes)}] {name} '
+                  f'({seconds:.1f} s)')
+            for test in tests:
+                short = test['test'].rsplit('.', 1)[-1]
+                detail = ': ' + test['detail'].splitlines()[0][:300] \
+                    if test['detail'] else ''
+                print(f"    {test['outcome']:8}{short} "
+                      f"({test['seconds']:.1f} s){detail}")
+            if any(test['outcome'] == 'failed' for test in tests):
+                print(f'    see {LOGS / name}.log and {LOGS / name}/')
+            sys.stdout.flush()
+            self.tests += tests
+
+    def count(self, outcome):
+        return sum(test['outcome'] == outcome for test in self.tests)
+
+    def write(self):
+        counts = {key: self.count(key)
+                  for key in ('passed', 'failed', 'skipped')}
+        (LOGS / 'results.json').write_text(
+            json.dumps({**counts, 'tests': self.tests}, indent=1))
+        lines = [f'1..{len(self.tests)}']
+        for number, test in enumerate(self.tests, 1):
+            word = 'not ok' if test['outcome'] == 'failed' else 'ok'
+            skip = f" # SKIP {test['detail']}" \
+                if test['outcome'] == 'skipped' else ''
+            lines.append(f"{word} {number} - {test['test']}{skip}")
+        (LOGS / 'results.tap').write_text('\n'.join(lines) + '\n')
+
+
+def run(names):
+    """Run what names stand for; returns the exit status."""
+    classes = choose(names)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    if not QEMU.exists():
+        raise NyxTestError(f'{QEMU} is missing; run "make" first, or set QEMU '
+                           'to the program to test.')
+    image = guest_image()
+    accel, why = choose_accel(image)
+    os.environ['ACCEL'] = accel
+    print(f'functional: {len(classes)} guests on {machine_name()}, '
+          f'{accel} ({why}), Linux {image.release}', flush=True)
+    began = time.monotonic()
+    this = Run(classes)
+    this.all()
+    this.write()
+    print(f'functional: {time.monotonic() - began:.0f} s')
+    print(f"{this.count('passed')} passed, {this.count('failed')} failed, "
+          f"{this.count('skipped')} skipped", flush=True)
+    return 1 if this.count('failed') else 0

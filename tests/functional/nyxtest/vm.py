@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""A virtual machine with the Linux guest: its devices, its life, its monitor."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+
+from .agent import Agent
+from .errors import GuestDied, GuestTimeout, NyxTestError
+from .monitor import Monitor
+from .paths import QEMU
+
+BOOT_SECONDS = 180
+KERNEL_ARGUMENTS = ('console=ttyS0 panic=-1 random.trust_cpu=on '
+                    'mitigations=off net.ifnames=0')
+# What libvirt gives a domain; the machine must work within it.
+SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,' \
+          'resourcecontrol=deny'
+
+# Lines of a kernel that is in trouble.
+TROUBLE = re.compile(
+    r'Kernel panic|\bBUG:|\bOops\b|general protection fault|Call Trace:'
+    r'|blocked for more than|soft lockup|hard LOCKUP|rcu: INFO: .*stall'
+    r'|WARNING: CPU|UBSAN:|refcount_t:|list_(add|del) corruption'
+    r'|Internal error')
+
+
+def machine_name():
+    return os.environ.get('MACHINE', 'nyx-pc')
+
+
+class VM:
+    """Describe devices, start(), use agent and monitor, stop().
+
+    All files of the machine (console.log, qemu.log, disks) are in folder.
+    """
+
+    def __init__(self, image, folder, accel, cpus=2, memory='512M'):
+        self.folder = folder
+        self.machine = machine_name()
+        self.machine_options = []
+        self.kernel_arguments = [KERNEL_ARGUMENTS]
+        self.accel = accel
+        self.cpus = cpus
+        self.memory = memory
+        self.monitor = None
+        self.agent = None
+        self._image = image
+        self.arguments = []
+        self._modules = []
+        self._process = None
+
+    @property
+    def has_nyx(self):
+        return self.machine.startswith(('nyx-pc', 'pc-q35-nyx'))
+
+    def add(self, *arguments, modules=()):
+        """Command line arguments, and guest modules that they need."""
+        self.arguments += arguments
+        self._modules += [m for m in modules if m not in self._modules]
+
+    def domain(self, name, **properties):
+        """A domain, where the machine has them."""
+        if self.has_nyx:
+            self.add('-object', _join('nyx-domain', {'id': name,
+                                                     **properties}))
+
+    def device(self, driver, modules=(), domain=None, **properties):
+        """A device; an underscore in a property stands for a dash."""
+        if domain and self.has_nyx:
+            properties['nyx-domain'] = domain
+        self.add('-device', _join(driver, properties), modules=modules)
+
+    def _command(self, qmp, serial):
+        cpu = 'host' if self.accel == 'kvm' else 'max'
+        append = ' '.join(self.kernel_arguments)
+        if self._modules:
+            append += ' nyx.load=' + ','.join(self._modules)
+        return [
+            str(QEMU), '-M', ','.join([self.machine, *self.machine_options]),
+            '-accel', self.accel, '-cpu', cpu, '-smp', str(self.cpus),
+            '-m', self.memory, '-nodefaults', '-no-user-config',
+            '-display', 'none', '-vga', 'none', '-no-reboot',
+            '-run-with', 'exit-with-parent=on', '-sandbox', SANDBOX,
+            '-kernel', str(self._image.kernel),
+            '-initrd', str(self._image.initrd), '-append', append,
+            '-chardev', f'socket,id=qmp,fd={qmp}', '-mon',
+            'chardev=qmp,mode=control',
+            '-serial', f'file:{self.folder / "console.log"}',
+            '-chardev', f'socket,id=agent,fd={serial}',
+            '-serial', 'chardev:agent', *self.arguments]
+
+    def start(self, seconds=BOOT_SECONDS):
+        """Start QEMU and wait until the guest takes commands."""
+        if not QEMU.exists():
+            raise NyxTestError(f'{QEMU} is missing; run "make" first, or set '
+                               'QEMU to the program to test.')
+        shutil.rmtree(self.folder / 'core', ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        qmp, qmp_there = socket.socketpair()
+        serial, serial_there = socket.socketpair()
+        with qmp_there, serial_there, \
+                (self.folder / 'qemu.log').open('w') as log:
+            fds = qmp_there.fileno(), serial_there.fileno()
+            command = self._command(*fds)
+            (self.folder / 'command').write_text(_shell_text(command))
+            self._process = subprocess.Popen(
+                command, pass_fds=fds, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log)
+        self.agent = Agent(serial)
+        try:
+            self.monitor = Monitor(qmp)
+            self.agent.wait_ready(seconds)
+        except (EOFError, OSError, NyxTestError) as err:
+            raise self._explain(err) from err
+
+    def _explain(self, err):
+        """An error with what QEMU or the guest last said."""
+        code = self._process.poll()
+        said = (self.folder / 'qemu.log').read_text().strip().splitlines()
+        if said:
+            return GuestDied(f'{err} QEMU said: {said[-1]}')
+        if code is not None:
+            return GuestDied(f'{err} QEMU ended with status {code}.')
+        return GuestTimeout(f'{err} The guest said last: '
+                            f'{self.console().strip()[-300:]}')
+
+    def console(self):
+        """All that the guest's kernel has said."""
+        path = self.folder / 'console.log'
+        return path.read_bytes().decode(errors='replace') \
+            if path.exists() else ''
+
+    def trouble(self, allowed=()):
+        """Lines of the console that tell of a kernel in trouble.
+
+        A line is left out if an allowed text is in it or within the three
+        lines before or after it.
+        """
+        lines = self.console().splitlines()
+        found = []
+        for number, line in enumerate(lines):
+            near = '\n'.join(lines[max(0, number - 3):number + 4])
+            if TROUBLE.search(line) and not any(a in near for a in allowed):
+                found.append(line.strip())
+        return found
+
+    def running(self):
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self):
+        """End QEMU, whatever state the guest is in."""
+        if self.running():
+            if self.monitor:
+                try:
+                    self.monitor.command('quit')
+                except NyxTestError:
+                    pass
+            try:
+                self._process.wait(10 if self.monitor else 0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for part in (self.monitor, self.agent):
+            if part:
+                part.close()
+        self.monitor = self.agent = None
+
+
+def _join(first, properties):
+    words = [f'{key.replace("_", "-")}={value}'
+             for key, value in properties.items() if value is not None]
+    return ','.join([first, *words])
+
+
+def _shell_text(command):
+    return ' \\\n  '.join(f"'{word}'" if re.search(r'[^\w./,=:-]', word)
+                          else word for word in command) + '\n'
