@@ -79,8 +79,7 @@ bench: bootstrap-check all
 .PHONY: docs install patches
 docs: bootstrap-docs configured
 	@scripts/build-docs
-install: all
-	@$(NINJA) all
+install: configured
 	@scripts/install '$(PREFIX)' '$(DESTDIR)'
 patches: bootstrap-patches configured
 	@scripts/make-patches
