@@ -34,25 +34,12 @@ QEMU_BUILD_BUG_ON(IOMMU_RW != 3);
 #define ENTRY_TABLE     4ULL
 #define ENTRY_GPA       (NYX_GPA_LAST & ~(NYX_PAGE_SIZE - 1))
 
-typedef struct NyxFigures {
-    uint64_t pages;             /* of NYX_PAGE_SIZE, mapped */
-    uint64_t leaves;
-    uint64_t tables;
-} NyxFigures;
-
 typedef struct NyxTable {
     struct rcu_head rcu;
     NyxFigures figures;
     unsigned level;             /* LEVELS: the root; 1: entries are pages */
     uint64_t entry[ENTRIES];
 } NyxTable;
-
-struct NyxPageTable {
-    struct rcu_head rcu;
-    uint64_t root;              /* an entry: 0 or a table of level LEVELS */
-    bool large_pages;
-    NyxFigures figures;         /* the root's, for readers */
-};
 
 static uint64_t live_tables;
 

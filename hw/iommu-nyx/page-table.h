@@ -21,6 +21,7 @@
 #ifndef HW_IOMMU_NYX_PAGE_TABLE_H
 #define HW_IOMMU_NYX_PAGE_TABLE_H
 
+#include "qemu/rcu.h"
 #include "system/memory.h"
 
 #define NYX_PAGE_BITS   12
@@ -38,7 +39,19 @@
  */
 #define NYX_TABLE_BYTES_MAX     (4ULL << 30)
 
-typedef struct NyxPageTable NyxPageTable;
+typedef struct NyxFigures {
+    uint64_t pages;             /* of NYX_PAGE_SIZE, mapped */
+    uint64_t leaves;
+    uint64_t tables;
+} NyxFigures;
+
+/* Private; complete because RCU's macros want it so. */
+typedef struct NyxPageTable {
+    struct rcu_head rcu;
+    uint64_t root;              /* an entry: 0 or a table of level LEVELS */
+    bool large_pages;
+    NyxFigures figures;         /* the root's, for readers */
+} NyxPageTable;
 
 /* What a lookup found: the leaf that holds the address. */
 typedef struct NyxTranslation {

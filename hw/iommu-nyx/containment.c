@@ -1,0 +1,212 @@
+/*
+ * Nyx IOMMU: from fault to quarantine to recovery
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "containment.h"
+#include "iommu.h"
+#include "qapi/error.h"
+#include "qapi/qapi-events-nyx.h"
+#include "system/runstate.h"
+#include "trace.h"
+
+void nyx_containment_report(NyxEndpoint *ep, const NyxFault *fault,
+                            uint64_t total)
+{
+    g_autofree char *name = nyx_endpoint_name(ep);
+
+    qapi_event_send_nyx_dma_fault(name, ep->domain->id, fault->type,
+                                  fault->address, fault->access,
+                                  fault->time_ns, total, fault->injected);
+}
+
+/* False if the state machine forbids it. */
+static bool step(NyxEndpoint *ep, NyxStateEvent event, const char *reason)
+{
+    NyxDeviceState old = ep->state;
+    NyxFunction *fn;
+
+    if (!nyx_state_step(&ep->state, event)) {
+        return false;
+    }
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        g_autofree char *name = nyx_function_name(fn);
+
+        trace_nyx_state(name, NyxDeviceState_str(old),
+                        NyxDeviceState_str(ep->state), reason);
+        qapi_event_send_nyx_device_state(name, ep->domain->id, old, ep->state,
+                                         reason);
+    }
+    return true;
+}
+
+static void cut_off(NyxEndpoint *ep)
+{
+    NyxFunction *fn;
+
+    qatomic_set(&ep->blocked, true);
+    memory_region_transaction_begin();
+    nyx_endpoint_update_view(ep);
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev, &ep->trap);
+    }
+    memory_region_transaction_commit();
+}
+
+static void quarantine_one(NyxEndpoint *ep, const char *reason)
+{
+    if (step(ep, NYX_EVENT_CONTAIN, reason)) {
+        cut_off(ep);
+        nyx_iommu_stats(ep->iommu)->quarantines++;
+    }
+}
+
+void nyx_containment_quarantine(NyxEndpoint *ep, const char *reason)
+{
+    NyxEndpoint *other;
+
+    quarantine_one(ep, reason);
+    if (ep->policy.scope == NYX_SCOPE_DOMAIN) {
+        QTAILQ_FOREACH(other, &ep->domain->endpoints, domain_link) {
+            quarantine_one(other, reason);
+        }
+    }
+}
+
+static bool reset_functions(NyxEndpoint *ep, Error **errp)
+{
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        if (!nyx_quarantine_reset(&fn->quarantine, fn->dev, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void set_to_work(NyxEndpoint *ep)
+{
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        nyx_fault_log_restart(&ep->log);
+        ep->pending.limit = false;
+        qatomic_set(&ep->blocked, false);
+    }
+    nyx_endpoint_update_view(ep);
+}
+
+static bool may_recover(NyxEndpoint *ep, bool force, const char *name,
+                        Error **errp)
+{
+    if (ep->state == NYX_DEVICE_STATE_OPERATIONAL) {
+        error_setg(errp, "device '%s' is operational; there is nothing to "
+                   "recover", name);
+        return false;
+    }
+    if (force) {
+        return true;
+    }
+    if (ep->state == NYX_DEVICE_STATE_FAILED) {
+        error_setg(errp, "device '%s' has failed", name);
+        error_append_hint(errp, "Recover it with force=true, or remove it.\n");
+        return false;
+    }
+    if (!nyx_recovery_budget_left(&ep->budget, ep->policy.max_recoveries,
+                                  nyx_endpoint_now())) {
+        step(ep, NYX_EVENT_EXHAUSTED, "no recoveries left");
+        error_setg(errp, "device '%s' has had %" PRIu32 " recoveries within "
+                   "the last hour, and fails", name,
+                   nyx_recovery_budget_used(&ep->budget, nyx_endpoint_now()));
+        error_append_hint(errp, "Recover it with force=true, or remove it.\n");
+        return false;
+    }
+    return true;
+}
+
+bool nyx_containment_recover(NyxEndpoint *ep, bool force, Error **errp)
+{
+    g_autofree char *name = nyx_endpoint_name(ep);
+    Error *local_err = NULL;
+
+    if (!may_recover(ep, force, name, errp)) {
+        return false;
+    }
+    if (!step(ep, force ? NYX_EVENT_FORCE : NYX_EVENT_RECOVER,
+              force ? "recovery forced" : "recovery")) {
+        error_setg(errp, "device '%s' is being recovered already", name);
+        return false;
+    }
+    nyx_recovery_budget_spend(&ep->budget, nyx_endpoint_now());
+    nyx_iommu_stats(ep->iommu)->recoveries++;
+    if (!reset_functions(ep, &local_err)) {
+        cut_off(ep);
+        step(ep, NYX_EVENT_RECOVERY_FAILED, error_get_pretty(local_err));
+        error_propagate_prepend(errp, local_err, "device '%s': ", name);
+        return false;
+    }
+    set_to_work(ep);
+    step(ep, NYX_EVENT_RECOVERED, "reset and restored");
+    return true;
+}
+
+static void quarantine_at_limit(NyxEndpoint *ep, uint64_t faults)
+{
+    g_autofree char *reason = NULL;
+
+    if (ep->policy.fault_window_ms) {
+        reason = g_strdup_printf("%" PRIu64 " faults within %" PRIu32 " ms",
+                                 faults, ep->policy.fault_window_ms);
+    } else {
+        reason = g_strdup_printf("%" PRIu64 " faults", faults);
+    }
+    nyx_containment_quarantine(ep, reason);
+}
+
+/* The action is done; from here on faults count anew. */
+static void restart_count(NyxEndpoint *ep)
+{
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        nyx_fault_log_restart(&ep->log);
+    }
+}
+
+void nyx_containment_limit(NyxEndpoint *ep, uint64_t faults)
+{
+    g_autofree char *name = nyx_endpoint_name(ep);
+    NyxLimitAction action = ep->policy.on_fault_limit;
+
+    trace_nyx_limit(name, faults, NyxLimitAction_str(action));
+    qapi_event_send_nyx_fault_limit(name, ep->domain->id, faults, action);
+
+    switch (action) {
+    case NYX_LIMIT_ACTION_QUARANTINE:
+        quarantine_at_limit(ep, faults);
+        break;
+    case NYX_LIMIT_ACTION_RESET_DEVICE:
+        quarantine_at_limit(ep, faults);
+        /* If no recoveries are left the state tells so. */
+        nyx_containment_recover(ep, false, NULL);
+        break;
+    case NYX_LIMIT_ACTION_REPORT:
+        restart_count(ep);
+        break;
+    case NYX_LIMIT_ACTION_PAUSE_VM:
+        restart_count(ep);
+        vm_stop(RUN_STATE_PAUSED);
+        break;
+    case NYX_LIMIT_ACTION_RESET_VM:
+        restart_count(ep);
+        qemu_system_reset_request(SHUTDOWN_CAUSE_HOST_ERROR);
+        break;
+    case NYX_LIMIT_ACTION_SHUTDOWN:
+        restart_count(ep);
+        qemu_system_shutdown_request(SHUTDOWN_CAUSE_HOST_ERROR);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}

@@ -1,0 +1,586 @@
+/*
+ * Nyx IOMMU: an isolation domain
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "domain.h"
+#include "endpoint.h"
+#include "hw/i386/x86.h"
+#include "hw/core/boards.h"
+#include "interrupt.h"
+#include "iommu.h"
+#include "qapi/error.h"
+#include "qapi/qapi-builtin-visit.h"
+#include "qemu/cutils.h"
+#include "qemu/module.h"
+#include "qemu/rcu.h"
+#include "qemu/units.h"
+#include "qom/object_interfaces.h"
+#include "trace.h"
+
+/*
+ * The PC's legacy BIOS area.  The chipset turns parts of it between ROM and RAM
+ * while the firmware runs, and firmware drivers keep their queues there.
+ */
+#define LEGACY_BIOS_FIRST   0xc0000ULL
+#define LEGACY_BIOS_LAST    0xfffffULL
+
+/* IOAPIC, HPET, local APICs and flash: never device memory of a peer. */
+#define CHIPSET_FIRST       0xfec00000ULL
+#define CHIPSET_LAST        0xffffffffULL
+
+static uint64_t nyx_domain_next_generation(void)
+{
+    static uint64_t generation;
+
+    return ++generation;
+}
+
+/*
+ * Cached translations of the old content die.  The table has been changed
+ * before; an endpoint reads the generation before it reads the table.
+ */
+static void nyx_domain_invalidate(NyxDomain *domain)
+{
+    qatomic_store_release(&domain->generation, nyx_domain_next_generation());
+    domain->invalidations++;
+    trace_nyx_domain_invalidate(domain->id, domain->generation);
+}
+
+static void add_ram_mapping(uint64_t first, uint64_t last, void *opaque)
+{
+    NyxPageTable *table = opaque;
+
+    /* Outside of the legacy area ranges do not overlap. */
+    if (first <= LEGACY_BIOS_LAST && last >= LEGACY_BIOS_FIRST) {
+        if (first < LEGACY_BIOS_FIRST) {
+            nyx_page_table_map(table, first, LEGACY_BIOS_FIRST - 1, first,
+                               IOMMU_RW);
+        }
+        first = LEGACY_BIOS_LAST + 1;
+    }
+    if (first <= last) {
+        nyx_page_table_map(table, first, last, first, IOMMU_RW);
+    }
+}
+
+static void add_device_windows(NyxDomain *domain, NyxPageTable *table)
+{
+    NyxDeviceWindows windows = nyx_iommu_device_windows(domain->iommu);
+
+    for (int i = 0; i < ARRAY_SIZE(windows.range); i++) {
+        const NyxDeviceWindow *w = &windows.range[i];
+
+        if (w->last) {
+            nyx_page_table_map(table, w->first, w->last, w->first, IOMMU_RW);
+        }
+    }
+}
+
+/* Write down, as a table, what pass-through allows. */
+static NyxPageTable *nyx_domain_new_table(NyxDomain *domain)
+{
+    NyxPageTable *table = nyx_page_table_new(domain->large_pages);
+
+    if (domain->default_map == NYX_DEFAULT_MAP_RAM) {
+        nyx_ram_map_foreach(nyx_iommu_ram(domain->iommu), add_ram_mapping,
+                            table);
+        nyx_page_table_map(table, LEGACY_BIOS_FIRST, LEGACY_BIOS_LAST,
+                           LEGACY_BIOS_FIRST, IOMMU_RW);
+        if (domain->peer_to_peer) {
+            add_device_windows(domain, table);
+        }
+    }
+    return table;
+}
+
+static void nyx_domain_set_table(NyxDomain *domain, NyxPageTable *table)
+{
+    NyxEndpoint *ep;
+
+    qatomic_rcu_set(&domain->table, table);
+    nyx_domain_invalidate(domain);
+
+    memory_region_transaction_begin();
+    QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
+        nyx_endpoint_update_view(ep);
+    }
+    memory_region_transaction_commit();
+    trace_nyx_domain_translate(domain->id);
+}
+
+void nyx_domain_bind(NyxDomain *domain, NyxIommu *iommu)
+{
+    if (domain->iommu) {
+        return;
+    }
+    domain->sealed = true;
+    domain->iommu = iommu;
+    nyx_iommu_add_domain(iommu, domain);
+    if (domain->isolation != NYX_ISOLATION_UNMANAGED &&
+        domain->default_map == NYX_DEFAULT_MAP_NONE) {
+        nyx_domain_set_table(domain, nyx_domain_new_table(domain));
+    }
+}
+
+void nyx_domain_unbind(NyxDomain *domain)
+{
+    assert(QTAILQ_EMPTY(&domain->endpoints));
+    if (domain->iommu) {
+        nyx_iommu_remove_domain(domain->iommu, domain);
+        domain->iommu = NULL;
+    }
+}
+
+bool nyx_domain_admits(NyxDomain *domain, NyxEndpoint *joining, Error **errp)
+{
+    NyxEndpoint *other;
+
+    if (domain->isolation != NYX_ISOLATION_STRICT) {
+        return true;
+    }
+    QTAILQ_FOREACH(other, &domain->endpoints, domain_link) {
+        if (other != joining) {
+            g_autofree char *name = nyx_endpoint_name(other);
+
+            error_setg(errp, "domain '%s' is strict and has device '%s'",
+                       domain->id, name);
+            error_append_hint(errp, "Use a domain of its own for each device, "
+                              "or a domain with isolation=shared.\n");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* @last: of the range; sizes and ends are the QMP client's, so unchecked. */
+static bool check_range(const char *what, uint64_t first, uint64_t size,
+                        uint64_t limit, uint64_t *last, Error **errp)
+{
+    if (!size) {
+        error_setg(errp, "size must not be 0");
+        return false;
+    }
+    if (!QEMU_IS_ALIGNED(first, NYX_PAGE_SIZE) ||
+        !QEMU_IS_ALIGNED(size, NYX_PAGE_SIZE)) {
+        error_setg(errp, "%s and size must be multiples of %llu", what,
+                   NYX_PAGE_SIZE);
+        return false;
+    }
+    if (first > limit || size - 1 > limit - first) {
+        error_setg(errp, "%s range 0x%" PRIx64 " + 0x%" PRIx64
+                   " ends beyond 0x%" PRIx64, what, first, size, limit);
+        return false;
+    }
+    *last = first + size - 1;
+    return true;
+}
+
+static bool overlaps(uint64_t first, uint64_t last, uint64_t other_first,
+                     uint64_t other_last)
+{
+    return first <= other_last && last >= other_first;
+}
+
+static bool check_target(NyxDomain *domain, uint64_t first, uint64_t last,
+                         Error **errp)
+{
+    if (nyx_ram_map_contains(nyx_iommu_ram(domain->iommu), first, last)) {
+        return true;
+    }
+    if (!domain->peer_to_peer) {
+        error_setg(errp, "guest physical range 0x%" PRIx64 "..0x%" PRIx64
+                   " is not all RAM", first, last);
+        error_append_hint(errp, "Device memory can be mapped in a domain with "
+                          "peer-to-peer=on.\n");
+        return false;
+    }
+    if (overlaps(first, last, CHIPSET_FIRST, CHIPSET_LAST)) {
+        error_setg(errp, "guest physical range 0x%" PRIx64 "..0x%" PRIx64
+                   " belongs to the chipset, not to a device", first, last);
+        return false;
+    }
+    return true;
+}
+
+static bool check_managed(NyxDomain *domain, Error **errp)
+{
+    if (domain->isolation == NYX_ISOLATION_UNMANAGED) {
+        error_setg(errp, "domain '%s' is unmanaged: it has no mappings",
+                   domain->id);
+        return false;
+    }
+    return true;
+}
+
+bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,
+                    uint64_t size, IOMMUAccessFlags perm, Error **errp)
+{
+    uint64_t iova_last, gpa_last;
+    NyxPageTable *table;
+    int ret;
+
+    if (!check_managed(domain, errp) ||
+        !check_range("iova", iova, size, NYX_IOVA_LAST, &iova_last, errp) ||
+        !check_range("gpa", gpa, size, NYX_GPA_LAST, &gpa_last, errp)) {
+        return false;
+    }
+    if (overlaps(iova, iova_last, NYX_MSI_FIRST, NYX_MSI_LAST)) {
+        error_setg(errp, "iova range 0x%" PRIx64 "..0x%" PRIx64 " overlaps the "
+                   "interrupt window 0x%llx..0x%llx", iova, iova_last,
+                   NYX_MSI_FIRST, NYX_MSI_LAST);
+        return false;
+    }
+    if (!check_target(domain, gpa, gpa_last, errp)) {
+        return false;
+    }
+
+    /* A table that is new is only put to use once the range fits into it. */
+    table = domain->table ?: nyx_domain_new_table(domain);
+    ret = nyx_page_table_map(table, iova, iova_last, gpa, perm);
+    if (ret < 0) {
+        if (ret == -EEXIST) {
+            error_setg(errp, "iova range 0x%" PRIx64 "..0x%" PRIx64 " overlaps "
+                       "a mapping of domain '%s'; unmap it first",
+                       iova, iova_last, domain->id);
+        } else {
+            error_setg_errno(errp, -ret, "cannot map into domain '%s'",
+                             domain->id);
+        }
+        if (table != domain->table) {
+            nyx_page_table_free(table);
+        }
+        return false;
+    }
+    if (table != domain->table) {
+        nyx_domain_set_table(domain, table);
+    } else {
+        /* What was cached stays true; a miss is never cached. */
+        trace_nyx_domain_map(domain->id, iova, iova_last, gpa, perm);
+    }
+    return true;
+}
+
+bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
+                      Error **errp)
+{
+    uint64_t last;
+    NyxPageTable *table;
+    int ret;
+
+    if (!check_managed(domain, errp) ||
+        !check_range("iova", iova, size, NYX_IOVA_LAST, &last, errp)) {
+        return false;
+    }
+    table = domain->table ?: nyx_domain_new_table(domain);
+    ret = nyx_page_table_unmap(table, iova, last);
+    if (ret < 0) {
+        if (ret == -ENOENT) {
+            error_setg(errp, "iova range 0x%" PRIx64 "..0x%" PRIx64
+                       " is not all mapped in domain '%s'", iova, last,
+                       domain->id);
+        } else {
+            error_setg_errno(errp, -ret, "cannot unmap from domain '%s'",
+                             domain->id);
+        }
+        if (table != domain->table) {
+            nyx_page_table_free(table);
+        }
+        return false;
+    }
+    if (table != domain->table) {
+        nyx_domain_set_table(domain, table);
+    } else {
+        nyx_domain_invalidate(domain);
+    }
+    trace_nyx_domain_unmap(domain->id, iova, last);
+    return true;
+}
+
+void nyx_domain_quiesce(NyxDomain *domain)
+{
+    NyxEndpoint *ep;
+
+    QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
+        nyx_endpoint_drain_io(ep);
+    }
+    /* Accesses run inside RCU read-side critical sections. */
+    drain_call_rcu();
+}
+
+void nyx_domain_ram_changed(NyxDomain *domain, uint64_t first, uint64_t last,
+                            bool plugged)
+{
+    if (!domain->table || domain->default_map != NYX_DEFAULT_MAP_RAM) {
+        return;
+    }
+    if (plugged) {
+        /* Where the operator mapped something else, that stays. */
+        nyx_page_table_map(domain->table, first, last, first, IOMMU_RW);
+    } else {
+        nyx_page_table_clear(domain->table, first, last);
+        nyx_domain_invalidate(domain);
+    }
+}
+
+typedef struct RamVisit {
+    NyxPageTableVisit fn;
+    void *opaque;
+} RamVisit;
+
+static void visit_ram(uint64_t first, uint64_t last, void *opaque)
+{
+    RamVisit *visit = opaque;
+
+    visit->fn(first, last, first, IOMMU_RW, visit->opaque);
+}
+
+void nyx_domain_foreach_mapping(NyxDomain *domain, NyxPageTableVisit fn,
+                                void *opaque)
+{
+    RamVisit visit = { .fn = fn, .opaque = opaque };
+
+    if (domain->table) {
+        nyx_page_table_foreach(domain->table, fn, opaque);
+    } else if (domain->iommu) {
+        nyx_ram_map_foreach(nyx_iommu_ram(domain->iommu), visit_ram, &visit);
+    }
+}
+
+NyxPolicy nyx_domain_policy(NyxDomain *domain)
+{
+    NyxIommu *iommu = domain->iommu ?: nyx_iommu_get();
+    NyxPolicy policy = iommu ? nyx_iommu_policy(iommu) : nyx_policy_default;
+
+    nyx_policy_apply(&policy, &domain->policy);
+    return policy;
+}
+
+NyxDomain *nyx_domain_new_automatic(NyxIommu *iommu, const char *id,
+                                    NyxIsolation isolation)
+{
+    NyxDomain *domain = NYX_DOMAIN(object_new(TYPE_NYX_DOMAIN));
+
+    domain->id = g_strdup(id);
+    domain->automatic = true;
+    domain->isolation = isolation;
+    nyx_domain_bind(domain, iommu);
+    return domain;
+}
+
+/* Properties that decide what kind of domain it is. */
+
+static bool nyx_domain_can_change(NyxDomain *domain, const char *name,
+                                  Error **errp)
+{
+    if (domain->sealed) {
+        error_setg(errp, "'%s' of domain '%s' cannot change while it is in use",
+                   name, domain->id);
+        return false;
+    }
+    return true;
+}
+
+static int nyx_domain_get_isolation(Object *obj, Error **errp)
+{
+    return NYX_DOMAIN(obj)->isolation;
+}
+
+static void nyx_domain_set_isolation(Object *obj, int value, Error **errp)
+{
+    if (nyx_domain_can_change(NYX_DOMAIN(obj), "isolation", errp)) {
+        NYX_DOMAIN(obj)->isolation = value;
+    }
+}
+
+static int nyx_domain_get_default_map(Object *obj, Error **errp)
+{
+    return NYX_DOMAIN(obj)->default_map;
+}
+
+static void nyx_domain_set_default_map(Object *obj, int value, Error **errp)
+{
+    if (nyx_domain_can_change(NYX_DOMAIN(obj), "default-map", errp)) {
+        NYX_DOMAIN(obj)->default_map = value;
+    }
+}
+
+static bool nyx_domain_get_peer_to_peer(Object *obj, Error **errp)
+{
+    return NYX_DOMAIN(obj)->peer_to_peer;
+}
+
+static void nyx_domain_set_peer_to_peer(Object *obj, bool value, Error **errp)
+{
+    if (nyx_domain_can_change(NYX_DOMAIN(obj), "peer-to-peer", errp)) {
+        NYX_DOMAIN(obj)->peer_to_peer = value;
+    }
+}
+
+static bool nyx_domain_get_large_pages(Object *obj, Error **errp)
+{
+    return NYX_DOMAIN(obj)->large_pages;
+}
+
+static void nyx_domain_set_large_pages(Object *obj, bool value, Error **errp)
+{
+    if (nyx_domain_can_change(NYX_DOMAIN(obj), "large-pages", errp)) {
+        NYX_DOMAIN(obj)->large_pages = value;
+    }
+}
+
+static bool nyx_domain_get_contained(Object *obj, Error **errp)
+{
+    return false;
+}
+
+static void nyx_domain_set_contained(Object *obj, bool value, Error **errp)
+{
+    if (value) {
+        error_setg(errp, "contained=on is not supported: no device with a "
+                   "backend process can join a managed domain yet");
+    }
+}
+
+static NyxPolicyOverride *nyx_domain_policy_override(Object *obj)
+{
+    return &NYX_DOMAIN(obj)->policy;
+}
+
+static void nyx_domain_policy_changed(Object *obj)
+{
+    NyxEndpoint *ep;
+
+    QTAILQ_FOREACH(ep, &NYX_DOMAIN(obj)->endpoints, domain_link) {
+        nyx_endpoint_update_policy(ep);
+    }
+}
+
+static const NyxPolicyOwner nyx_domain_policy_owner = {
+    .get = nyx_domain_policy_override,
+    .changed = nyx_domain_policy_changed,
+};
+
+static void nyx_domain_complete(UserCreatable *uc, Error **errp)
+{
+    NyxDomain *domain = NYX_DOMAIN(uc);
+
+    domain->id = g_strdup(object_get_canonical_path_component(OBJECT(uc)));
+    if (domain->isolation == NYX_ISOLATION_UNMANAGED &&
+        domain->default_map == NYX_DEFAULT_MAP_NONE) {
+        error_setg(errp, "isolation=unmanaged and default-map=none exclude "
+                   "each other: an unmanaged domain has no table");
+        return;
+    }
+    /* On the command line the machine comes later. */
+    if (nyx_iommu_get()) {
+        nyx_domain_bind(domain, nyx_iommu_get());
+    }
+}
+
+static bool nyx_domain_prepare_delete(UserCreatable *uc, Error **errp)
+{
+    NyxDomain *domain = NYX_DOMAIN(uc);
+    g_autofree char *name = NULL;
+
+    if (QTAILQ_EMPTY(&domain->endpoints)) {
+        return true;
+    }
+    name = nyx_endpoint_name(QTAILQ_FIRST(&domain->endpoints));
+    error_setg(errp, "domain '%s' is in use by device '%s'", domain->id, name);
+    error_append_hint(errp, "Move its devices with nyx-assign-device first.\n");
+    return false;
+}
+
+static void nyx_domain_instance_init(Object *obj)
+{
+    NyxDomain *domain = NYX_DOMAIN(obj);
+
+    domain->large_pages = true;
+    domain->generation = nyx_domain_next_generation();
+    QTAILQ_INIT(&domain->endpoints);
+}
+
+static void nyx_domain_unparent(Object *obj)
+{
+    NyxDomain *domain = NYX_DOMAIN(obj);
+    NyxEndpoint *ep, *next;
+
+    /* Only when QEMU ends; see nyx_domain_prepare_delete(). */
+    QTAILQ_FOREACH_SAFE(ep, &domain->endpoints, domain_link, next) {
+        nyx_endpoint_set_domain(ep, NULL);
+    }
+    nyx_domain_unbind(domain);
+}
+
+static void nyx_domain_finalize(Object *obj)
+{
+    NyxDomain *domain = NYX_DOMAIN(obj);
+
+    if (domain->table) {
+        nyx_page_table_free(domain->table);
+    }
+    g_free(domain->id);
+}
+
+static void nyx_domain_class_init(ObjectClass *oc, const void *data)
+{
+    UserCreatableClass *ucc = USER_CREATABLE_CLASS(oc);
+
+    oc->unparent = nyx_domain_unparent;
+    ucc->complete = nyx_domain_complete;
+    ucc->prepare_delete = nyx_domain_prepare_delete;
+
+    object_class_property_add_enum(oc, "isolation", "NyxIsolation",
+                                   &NyxIsolation_lookup,
+                                   nyx_domain_get_isolation,
+                                   nyx_domain_set_isolation);
+    object_class_property_set_description(oc, "isolation",
+        "How devices are kept apart (strict, shared, unmanaged)");
+    object_class_property_add_enum(oc, "default-map", "NyxDefaultMap",
+                                   &NyxDefaultMap_lookup,
+                                   nyx_domain_get_default_map,
+                                   nyx_domain_set_default_map);
+    object_class_property_set_description(oc, "default-map",
+        "What is allowed at first (ram, none)");
+    object_class_property_add_bool(oc, "peer-to-peer",
+                                   nyx_domain_get_peer_to_peer,
+                                   nyx_domain_set_peer_to_peer);
+    object_class_property_set_description(oc, "peer-to-peer",
+        "Whether device memory may be accessed");
+    object_class_property_add_bool(oc, "large-pages",
+                                   nyx_domain_get_large_pages,
+                                   nyx_domain_set_large_pages);
+    object_class_property_set_description(oc, "large-pages",
+        "Whether the table uses leaves of 2 MiB and 1 GiB");
+    object_class_property_add_bool(oc, "contained",
+                                   nyx_domain_get_contained,
+                                   nyx_domain_set_contained);
+    object_class_property_set_description(oc, "contained",
+        "Keep backend processes from sharing guest memory (not supported yet)");
+    nyx_policy_add_class_properties(oc, &nyx_domain_policy_owner);
+}
+
+static const TypeInfo nyx_domain_info = {
+    .name = TYPE_NYX_DOMAIN,
+    .parent = TYPE_OBJECT,
+    .instance_size = sizeof(NyxDomain),
+    .instance_init = nyx_domain_instance_init,
+    .instance_finalize = nyx_domain_finalize,
+    .class_init = nyx_domain_class_init,
+    .interfaces = (const InterfaceInfo[]) {
+        { TYPE_USER_CREATABLE },
+        { }
+    },
+};
+
+static void nyx_domain_register_types(void)
+{
+    type_register_static(&nyx_domain_info);
+}
+
+type_init(nyx_domain_register_types)

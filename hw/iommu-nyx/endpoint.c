@@ -1,0 +1,502 @@
+/*
+ * Nyx IOMMU: an endpoint, that is, one requester ID
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "containment.h"
+#include "endpoint.h"
+#include "hw/pci/pci_bridge.h"
+#include "hw/pci/pci_bus.h"
+#include "interrupt.h"
+#include "iommu.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "system/address-spaces.h"
+#include "trace.h"
+
+/* Priorities inside the view's root */
+enum {
+    VIEW_UNMAPPED = -2,
+    VIEW_DEVICES = -1,
+    VIEW_CONTENT = 0,
+    VIEW_MSI = 1,
+    VIEW_BLOCK = 2,
+};
+
+int64_t nyx_endpoint_now(void)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+}
+
+/* The trap: where every refused access ends. */
+
+static NyxFaultType refusal(NyxEndpoint *ep, uint64_t address)
+{
+    NyxDomain *domain = qatomic_rcu_read(&ep->domain);
+    NyxPageTable *table = domain ? qatomic_rcu_read(&domain->table) : NULL;
+    NyxTranslation t;
+
+    if (qatomic_read(&ep->blocked) || !domain) {
+        return NYX_FAULT_TYPE_BLOCKED;
+    }
+    if (address > NYX_IOVA_LAST) {
+        return NYX_FAULT_TYPE_ADDRESS_WIDTH;
+    }
+    if (table && nyx_page_table_lookup(table, address, &t)) {
+        return NYX_FAULT_TYPE_PERMISSION;
+    }
+    return NYX_FAULT_TYPE_UNMAPPED;
+}
+
+static MemTxResult nyx_trap_read(void *opaque, hwaddr addr, uint64_t *data,
+                                 unsigned size, MemTxAttrs attrs)
+{
+    NyxEndpoint *ep = opaque;
+
+    nyx_endpoint_fault(ep, refusal(ep, addr), NYX_ACCESS_R, addr, size, false);
+    *data = UINT64_MAX;
+    return MEMTX_ACCESS_ERROR;
+}
+
+static MemTxResult nyx_trap_write(void *opaque, hwaddr addr, uint64_t data,
+                                  unsigned size, MemTxAttrs attrs)
+{
+    NyxEndpoint *ep = opaque;
+
+    nyx_endpoint_fault(ep, refusal(ep, addr), NYX_ACCESS_W, addr, size, false);
+    return MEMTX_ACCESS_ERROR;
+}
+
+static const MemoryRegionOps nyx_trap_ops = {
+    .read_with_attrs = nyx_trap_read,
+    .write_with_attrs = nyx_trap_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+};
+
+/* The interrupt window */
+
+static MemTxResult nyx_msi_read(void *opaque, hwaddr addr, uint64_t *data,
+                                unsigned size, MemTxAttrs attrs)
+{
+    nyx_endpoint_fault(opaque, NYX_FAULT_TYPE_INTERRUPT, NYX_ACCESS_R,
+                       NYX_MSI_FIRST + addr, size, false);
+    *data = UINT64_MAX;
+    return MEMTX_ACCESS_ERROR;
+}
+
+static MemTxResult nyx_msi_write(void *opaque, hwaddr addr, uint64_t data,
+                                 unsigned size, MemTxAttrs attrs)
+{
+    NyxEndpoint *ep = opaque;
+    uint64_t address = NYX_MSI_FIRST + addr;
+    MemTxResult result;
+
+    if (!nyx_msi_acceptable(address, data, size)) {
+        qatomic_inc(&ep->msi_refused);
+        trace_nyx_msi_refuse(ep, address, data);
+        nyx_endpoint_fault(ep, NYX_FAULT_TYPE_INTERRUPT, NYX_ACCESS_W, address,
+                           size, false);
+        return MEMTX_ACCESS_ERROR;
+    }
+    qatomic_inc(&ep->msi_delivered);
+    trace_nyx_msi_deliver(ep, address, data);
+    address_space_stl_le(&address_space_memory, address, data, attrs, &result);
+    return result;
+}
+
+static const MemoryRegionOps nyx_msi_ops = {
+    .read_with_attrs = nyx_msi_read,
+    .write_with_attrs = nyx_msi_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+};
+
+/* Translation */
+
+#define TYPE_NYX_TRANSLATE "nyx-translate-memory-region"
+
+/*
+ * Look up @iova for @domain.  The generation is read before the table: what is
+ * cached under it cannot be older than it.
+ */
+static void nyx_endpoint_lookup(NyxEndpoint *ep, NyxDomain *domain,
+                                hwaddr iova, NyxTranslation *t)
+{
+    uint64_t generation = qatomic_load_acquire(&domain->generation);
+    NyxPageTable *table;
+
+    if (nyx_iotlb_lookup(&ep->iotlb, generation, iova, t)) {
+        return;
+    }
+    table = qatomic_rcu_read(&domain->table);
+    if (!table) {
+        *t = (NyxTranslation) { .mask = NYX_PAGE_SIZE - 1 };
+    } else if (nyx_page_table_lookup(table, iova, t)) {
+        nyx_iotlb_fill(&ep->iotlb, generation, iova, t);
+    }
+}
+
+static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
+                                   IOMMUAccessFlags flag, int iommu_idx)
+{
+    NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
+    NyxDomain *domain = qatomic_rcu_read(&ep->domain);
+    NyxTranslation t = { .mask = NYX_PAGE_SIZE - 1 };
+
+    if (likely(domain && iova <= NYX_IOVA_LAST &&
+               !qatomic_read(&ep->blocked))) {
+        nyx_endpoint_lookup(ep, domain, iova, &t);
+    }
+    if (likely((t.perm & flag) == flag)) {
+        return (IOMMUTLBEntry) {
+            .target_as = &address_space_memory,
+            .iova = iova & ~t.mask,
+            .translated_addr = t.gpa,
+            .addr_mask = t.mask,
+            .perm = t.perm,
+        };
+    }
+    /* The trap records the access when, and if, it really happens. */
+    return (IOMMUTLBEntry) {
+        .target_as = &ep->trap_as,
+        .iova = iova & ~(hwaddr)(NYX_PAGE_SIZE - 1),
+        .translated_addr = iova & ~(hwaddr)(NYX_PAGE_SIZE - 1),
+        .addr_mask = NYX_PAGE_SIZE - 1,
+        .perm = flag,
+    };
+}
+
+static void nyx_translate_class_init(ObjectClass *oc, const void *data)
+{
+    IOMMUMemoryRegionClass *imrc = IOMMU_MEMORY_REGION_CLASS(oc);
+
+    imrc->translate = nyx_translate;
+}
+
+/* The view */
+
+NyxDmaMode nyx_endpoint_dma_mode(NyxEndpoint *ep)
+{
+    if (!ep->domain || qatomic_read(&ep->blocked)) {
+        return NYX_DMA_MODE_BLOCKED;
+    }
+    if (ep->domain->isolation == NYX_ISOLATION_UNMANAGED) {
+        return NYX_DMA_MODE_UNMANAGED;
+    }
+    return nyx_domain_translates(ep->domain) ? NYX_DMA_MODE_TRANSLATING
+                                             : NYX_DMA_MODE_PASS_THROUGH;
+}
+
+void nyx_endpoint_update_view(NyxEndpoint *ep)
+{
+    NyxDmaMode mode = nyx_endpoint_dma_mode(ep);
+    bool pass = mode == NYX_DMA_MODE_PASS_THROUGH;
+    bool translate = mode == NYX_DMA_MODE_TRANSLATING;
+    NyxEndpointView *v = &ep->view;
+
+    memory_region_transaction_begin();
+    memory_region_set_enabled(&v->block, mode == NYX_DMA_MODE_BLOCKED);
+    memory_region_set_enabled(&v->ram, pass);
+    memory_region_set_enabled(&v->devices, pass && ep->domain->peer_to_peer);
+    memory_region_set_enabled(&v->system, mode == NYX_DMA_MODE_UNMANAGED);
+    memory_region_set_enabled(MEMORY_REGION(&v->translate), translate);
+    memory_region_set_enabled(&v->msi, pass || translate);
+    /* QEMU cannot show one region of 2^64 bytes below another. */
+    memory_region_set_enabled(&v->unmapped, pass);
+    memory_region_transaction_commit();
+    trace_nyx_endpoint_view(ep, NyxDmaMode_str(mode));
+}
+
+static void add_to_view(NyxEndpointView *v, MemoryRegion *mr, int priority,
+                        hwaddr offset)
+{
+    memory_region_set_enabled(mr, false);
+    memory_region_add_subregion_overlap(&v->root, offset, mr, priority);
+}
+
+static void nyx_endpoint_init_view(NyxEndpoint *ep)
+{
+    NyxEndpointView *v = &ep->view;
+    Object *owner = OBJECT(ep);
+    MemoryRegion *pci = nyx_iommu_pci_memory(ep->iommu);
+
+    memory_region_init_io(&ep->trap, owner, &nyx_trap_ops, ep, "nyx-trap",
+                          UINT64_MAX);
+    /* A fault takes no lock but the endpoint's own. */
+    memory_region_enable_lockless_io(&ep->trap);
+
+    memory_region_init(&v->root, owner, "nyx-endpoint", UINT64_MAX);
+    memory_region_init_alias(&v->ram, owner, "nyx-pass-through",
+                             &nyx_iommu_ram(ep->iommu)->view, 0, UINT64_MAX);
+    add_to_view(v, &v->ram, VIEW_CONTENT, 0);
+    memory_region_init_alias(&v->devices, owner, "nyx-peers", pci, 0,
+                             UINT64_MAX);
+    add_to_view(v, &v->devices, VIEW_DEVICES, 0);
+    memory_region_init_alias(&v->system, owner, "nyx-unmanaged",
+                             get_system_memory(), 0, UINT64_MAX);
+    add_to_view(v, &v->system, VIEW_CONTENT, 0);
+    memory_region_init_iommu(&v->translate, sizeof(v->translate),
+                             TYPE_NYX_TRANSLATE, owner, "nyx-translate",
+                             UINT64_MAX);
+    add_to_view(v, MEMORY_REGION(&v->translate), VIEW_CONTENT, 0);
+    memory_region_init_io(&v->msi, owner, &nyx_msi_ops, ep, "nyx-msi",
+                          NYX_MSI_SIZE);
+    add_to_view(v, &v->msi, VIEW_MSI, NYX_MSI_FIRST);
+    memory_region_init_alias(&v->unmapped, owner, "nyx-unmapped", &ep->trap, 0,
+                             UINT64_MAX);
+    add_to_view(v, &v->unmapped, VIEW_UNMAPPED, 0);
+    memory_region_init_alias(&v->block, owner, "nyx-block", &ep->trap, 0,
+                             UINT64_MAX);
+    add_to_view(v, &v->block, VIEW_BLOCK, 0);
+}
+
+/* Faults */
+
+static bool contains_at_limit(NyxLimitAction action)
+{
+    return action == NYX_LIMIT_ACTION_QUARANTINE ||
+           action == NYX_LIMIT_ACTION_RESET_DEVICE;
+}
+
+#define REPORT_INTERVAL_NS NANOSECONDS_PER_SECOND
+
+/* Under @lock: have the main loop report, now or when a second has passed. */
+static void schedule_report(NyxEndpoint *ep, int64_t now)
+{
+    NyxPending *p = &ep->pending;
+
+    if (p->limit || p->reported_ns < 0 ||
+        now - p->reported_ns >= REPORT_INTERVAL_NS) {
+        p->reported_ns = now;
+        p->report = true;
+        qemu_bh_schedule(ep->bh);
+    } else if (!p->report) {
+        p->report = true;
+        timer_mod(ep->timer, p->reported_ns + REPORT_INTERVAL_NS);
+    }
+}
+
+void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
+                        uint64_t address, unsigned size, bool injected)
+{
+    int64_t now = nyx_endpoint_now();
+    bool contain = false;
+
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        NyxFaultVerdict verdict;
+
+        verdict = nyx_fault_log_record(&ep->log, type, access, address, size,
+                                       injected, now);
+        if (verdict == NYX_FAULT_CONTINUED) {
+            return;
+        }
+        ep->pending.fault = *nyx_fault_log_get(&ep->log, 0);
+        if (verdict == NYX_FAULT_LIMIT) {
+            ep->pending.limit = true;
+            contain = contains_at_limit(ep->policy.on_fault_limit);
+        }
+        if (contain) {
+            qatomic_set(&ep->blocked, true);
+        }
+        schedule_report(ep, now);
+    }
+    trace_nyx_fault(ep, NyxFaultType_str(type), NyxAccess_str(access), address,
+                    size);
+
+    /*
+     * A thread without the BQL leaves this to the main loop: until then its
+     * device can still reach what its domain allows, if that is pass-through.
+     */
+    if (contain && bql_locked()) {
+        nyx_endpoint_update_view(ep);
+    }
+}
+
+/* Main loop: tell the world, and do what the policy says. */
+static void nyx_endpoint_report(void *opaque)
+{
+    NyxEndpoint *ep = opaque;
+    NyxPending pending;
+    uint64_t total, in_window;
+
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        pending = ep->pending;
+        ep->pending.report = false;
+        ep->pending.limit = false;
+        if (pending.report) {
+            ep->pending.reported_ns = nyx_endpoint_now();
+        }
+        total = nyx_fault_log_total(&ep->log);
+        in_window = nyx_fault_log_in_window(&ep->log, nyx_endpoint_now());
+    }
+    if (!nyx_endpoint_leader(ep)) {
+        return;
+    }
+    if (pending.report) {
+        nyx_containment_report(ep, &pending.fault, total);
+    }
+    if (pending.limit) {
+        nyx_containment_limit(ep, in_window);
+    }
+}
+
+void nyx_endpoint_update_policy(NyxEndpoint *ep)
+{
+    NyxPolicy policy = ep->domain ? nyx_domain_policy(ep->domain)
+                                  : nyx_iommu_policy(ep->iommu);
+
+    nyx_policy_apply(&policy, &ep->override);
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        ep->policy = policy;
+        nyx_fault_log_set_limit(&ep->log, policy.max_faults,
+                                policy.fault_window_ms * (int64_t)SCALE_MS);
+    }
+}
+
+/* Members and domain */
+
+NyxFunction *nyx_endpoint_leader(NyxEndpoint *ep)
+{
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        if (!IS_PCI_BRIDGE(fn->dev)) {
+            return fn;
+        }
+    }
+    return QTAILQ_FIRST(&ep->functions);
+}
+
+char *nyx_endpoint_name(NyxEndpoint *ep)
+{
+    NyxFunction *fn = nyx_endpoint_leader(ep);
+
+    return fn ? nyx_function_name(fn) : g_strdup("(no device)");
+}
+
+void nyx_endpoint_add_function(NyxEndpoint *ep, NyxFunction *fn)
+{
+    fn->endpoint = ep;
+    QTAILQ_INSERT_TAIL(&ep->functions, fn, link);
+    if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
+        nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev, &ep->trap);
+    }
+}
+
+void nyx_endpoint_remove_function(NyxEndpoint *ep, NyxFunction *fn)
+{
+    nyx_quarantine_abandon(&fn->quarantine);
+    QTAILQ_REMOVE(&ep->functions, fn, link);
+    fn->endpoint = NULL;
+}
+
+void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain)
+{
+    NyxDomain *old = ep->domain;
+
+    if (old) {
+        QTAILQ_REMOVE(&old->endpoints, ep, domain_link);
+    }
+    if (domain) {
+        QTAILQ_INSERT_TAIL(&domain->endpoints, ep, domain_link);
+    }
+    qatomic_rcu_set(&ep->domain, domain);
+    nyx_endpoint_update_policy(ep);
+    nyx_endpoint_update_view(ep);
+}
+
+void nyx_endpoint_drain_io(NyxEndpoint *ep)
+{
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        nyx_function_drain_io(fn);
+    }
+}
+
+/* Life */
+
+NyxEndpoint *nyx_endpoint_new(NyxIommu *iommu, PCIBus *bus, int devfn)
+{
+    NyxEndpoint *ep = NYX_ENDPOINT(object_new(TYPE_NYX_ENDPOINT));
+
+    object_property_add_child(OBJECT(iommu), "endpoint[*]", OBJECT(ep));
+    object_unref(OBJECT(ep));
+    ep->iommu = iommu;
+    ep->bus = bus;
+    ep->devfn = devfn;
+    memory_region_transaction_begin();
+    nyx_endpoint_init_view(ep);
+    address_space_init(&ep->as, &ep->view.root, "nyx-endpoint");
+    address_space_init(&ep->trap_as, &ep->trap, "nyx-trap");
+    nyx_endpoint_update_policy(ep);
+    nyx_endpoint_update_view(ep);
+    memory_region_transaction_commit();
+    return ep;
+}
+
+/* Views of memory that are still in use hold references of their own. */
+static void nyx_endpoint_unparent(struct rcu_head *head)
+{
+    object_unparent(OBJECT(container_of(head, NyxEndpoint, rcu)));
+}
+
+void nyx_endpoint_free(NyxEndpoint *ep)
+{
+    assert(QTAILQ_EMPTY(&ep->functions) && !ep->domain);
+    timer_del(ep->timer);
+    /* In this order: RCU frees the contents of the address spaces first. */
+    address_space_destroy(&ep->as);
+    address_space_destroy(&ep->trap_as);
+    call_rcu1(&ep->rcu, nyx_endpoint_unparent);
+}
+
+static void nyx_endpoint_instance_init(Object *obj)
+{
+    NyxEndpoint *ep = NYX_ENDPOINT(obj);
+
+    QTAILQ_INIT(&ep->functions);
+    qemu_mutex_init(&ep->lock);
+    nyx_fault_log_init(&ep->log);
+    nyx_recovery_budget_init(&ep->budget);
+    nyx_iotlb_init(&ep->iotlb);
+    ep->pending.reported_ns = -1;
+    ep->bh = qemu_bh_new(nyx_endpoint_report, ep);
+    ep->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, nyx_endpoint_report, ep);
+}
+
+static void nyx_endpoint_finalize(Object *obj)
+{
+    NyxEndpoint *ep = NYX_ENDPOINT(obj);
+
+    qemu_bh_delete(ep->bh);
+    timer_free(ep->timer);
+    nyx_iotlb_destroy(&ep->iotlb);
+    nyx_fault_log_destroy(&ep->log);
+    qemu_mutex_destroy(&ep->lock);
+}
+
+static const TypeInfo nyx_endpoint_types[] = {
+    {
+        .name = TYPE_NYX_ENDPOINT,
+        .parent = TYPE_OBJECT,
+        .instance_size = sizeof(NyxEndpoint),
+        .instance_init = nyx_endpoint_instance_init,
+        .instance_finalize = nyx_endpoint_finalize,
+    }, {
+        .name = TYPE_NYX_TRANSLATE,
+        .parent = TYPE_IOMMU_MEMORY_REGION,
+        .class_init = nyx_translate_class_init,
+    },
+};
+
+DEFINE_TYPES(nyx_endpoint_types)

@@ -1,0 +1,124 @@
+/*
+ * Nyx IOMMU: an endpoint, that is, one requester ID
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Usually one PCI function; functions behind a PCIe-to-PCI bridge share the
+ * bridge's requester ID, and so their endpoint.  The endpoint's address space
+ * never changes identity, only content: pass-through, translating, unmanaged
+ * or blocked.
+ *
+ * Locking: the BQL protects all but the following.
+ * - DMA (any thread, RCU): reads @blocked, @domain and the view.
+ * - @lock: the fault log and what is pending for @bh; taken by any thread.
+ */
+
+#ifndef HW_IOMMU_NYX_ENDPOINT_H
+#define HW_IOMMU_NYX_ENDPOINT_H
+
+#include "device-state.h"
+#include "domain.h"
+#include "fault.h"
+#include "function.h"
+#include "iotlb.h"
+#include "qemu/thread.h"
+
+#define TYPE_NYX_ENDPOINT "nyx-endpoint"
+OBJECT_DECLARE_SIMPLE_TYPE(NyxEndpoint, NYX_ENDPOINT)
+
+/* What the main loop is to do about faults; set by whoever records one. */
+typedef struct NyxPending {
+    bool report;                /* emit @fault */
+    bool limit;                 /* the limit was passed */
+    NyxFault fault;             /* the latest */
+    int64_t reported_ns;        /* time of the last report; -1: none */
+} NyxPending;
+
+typedef struct NyxEndpointView {
+    MemoryRegion root;          /* contains the others */
+    MemoryRegion ram;           /* pass-through: guest RAM */
+    MemoryRegion devices;       /* pass-through with peer-to-peer: PCI memory */
+    MemoryRegion system;        /* unmanaged: all of system memory */
+    IOMMUMemoryRegion translate;
+    MemoryRegion msi;           /* the interrupt filter */
+    MemoryRegion unmapped;      /* below all others: what hits nothing */
+    MemoryRegion block;         /* above all others: quarantine */
+} NyxEndpointView;
+
+struct NyxEndpoint {
+    Object parent_obj;
+
+    NyxIommu *iommu;
+    PCIBus *bus;                /* with @devfn, the requester */
+    int devfn;
+    QTAILQ_HEAD(, NyxFunction) functions;
+    NyxDomain *domain;          /* NULL until a device is attached */
+    QTAILQ_ENTRY(NyxEndpoint) domain_link;
+    QTAILQ_ENTRY(NyxEndpoint) link;     /* in NyxIommu.endpoints */
+
+    AddressSpace as;            /* what the devices see */
+    NyxEndpointView view;
+    MemoryRegion trap;          /* refuses and records every access */
+    AddressSpace trap_as;       /* where refused translations lead */
+    bool blocked;               /* atomic; set at once, cleared by recovery */
+    NyxIotlb iotlb;
+
+    NyxPolicyOverride override;
+    NyxPolicy policy;           /* in force; @lock for writing */
+    NyxDeviceState state;
+    NyxRecoveryBudget budget;
+
+    QemuMutex lock;
+    NyxFaultLog log;
+    NyxPending pending;
+    QEMUBH *bh;
+    QEMUTimer *timer;
+
+    uint64_t msi_delivered;     /* atomic */
+    uint64_t msi_refused;       /* atomic */
+    struct rcu_head rcu;
+};
+
+/* A requester that is not in a domain yet: all it does is refused. */
+NyxEndpoint *nyx_endpoint_new(NyxIommu *iommu, PCIBus *bus, int devfn);
+
+/* No device, no domain any more.  Freed when no DMA is under way. */
+void nyx_endpoint_free(NyxEndpoint *ep);
+
+/* Add or remove a function; the endpoint is in a domain before the first. */
+void nyx_endpoint_add_function(NyxEndpoint *ep, NyxFunction *fn);
+void nyx_endpoint_remove_function(NyxEndpoint *ep, NyxFunction *fn);
+
+/* The function that stands for the endpoint in events; NULL if it has none. */
+NyxFunction *nyx_endpoint_leader(NyxEndpoint *ep);
+
+/* Name of that function. */
+char *nyx_endpoint_name(NyxEndpoint *ep);
+
+/* NULL: leave the domain. */
+void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain);
+
+NyxDmaMode nyx_endpoint_dma_mode(NyxEndpoint *ep);
+
+/* Make the address space show what mode and domain say. */
+void nyx_endpoint_update_view(NyxEndpoint *ep);
+
+/* The policy of the domain, the endpoint's own or the machine's changed. */
+void nyx_endpoint_update_policy(NyxEndpoint *ep);
+
+/* Wait for the block I/O of its devices. */
+void nyx_endpoint_drain_io(NyxEndpoint *ep);
+
+/* Virtual clock, ns */
+int64_t nyx_endpoint_now(void);
+
+/*
+ * Record a refused access; any thread.  If it is past the limit and the policy
+ * contains the device, the next access is refused already.
+ */
+void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
+                        uint64_t address, unsigned size, bool injected);
+
+#endif

@@ -1,0 +1,184 @@
+/*
+ * Nyx IOMMU: one PCI function and what it asked for
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "function.h"
+#include "hw/core/qdev-properties.h"
+#include "hw/pci/pci.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/virtio/virtio-pci.h"
+#include "net/net.h"
+#include "net/vhost_net.h"
+#include "qapi/error.h"
+#include "qemu/module.h"
+#include "system/block-backend.h"
+
+#define NYX_FUNCTION_CHILD "nyx"
+
+NyxFunction *nyx_function_of(PCIDevice *dev)
+{
+    Object *obj = object_resolve_path_component(OBJECT(dev),
+                                                NYX_FUNCTION_CHILD);
+
+    if (!obj) {
+        obj = object_new(TYPE_NYX_FUNCTION);
+        NYX_FUNCTION(obj)->dev = dev;
+        object_property_add_child(OBJECT(dev), NYX_FUNCTION_CHILD, obj);
+        object_unref(obj);
+    }
+    return NYX_FUNCTION(obj);
+}
+
+char *nyx_function_name(NyxFunction *fn)
+{
+    DeviceState *dev = DEVICE(fn->dev);
+
+    return dev->id ? g_strdup(dev->id) : object_get_canonical_path(OBJECT(dev));
+}
+
+char *nyx_function_bdf(NyxFunction *fn)
+{
+    PCIDevice *dev = fn->dev;
+
+    return g_strdup_printf("0000:%02x:%02x.%x", pci_dev_bus_num(dev),
+                           PCI_SLOT(dev->devfn), PCI_FUNC(dev->devfn));
+}
+
+static bool uses_vhost_net(PCIDevice *dev)
+{
+    g_autofree char *id = NULL;
+    NetClientState *nc;
+
+    if (!object_property_find(OBJECT(dev), "netdev")) {
+        return false;
+    }
+    id = object_property_get_str(OBJECT(dev), "netdev", NULL);
+    nc = id && *id ? qemu_find_netdev(id) : NULL;
+    return nc && get_vhost_net(nc);
+}
+
+NyxBackend nyx_device_backend(PCIDevice *dev)
+{
+    const char *type = object_get_typename(OBJECT(dev));
+
+    if (g_str_has_prefix(type, "vfio-user-pci")) {
+        return NYX_BACKEND_VFIO_USER;
+    }
+    if (g_str_has_prefix(type, "vfio-pci")) {
+        return NYX_BACKEND_VFIO;
+    }
+    if (g_str_has_prefix(type, "vhost-user-")) {
+        return NYX_BACKEND_VHOST_USER;
+    }
+    if (g_str_has_prefix(type, "vhost-") || uses_vhost_net(dev)) {
+        return NYX_BACKEND_VHOST;
+    }
+    return NYX_BACKEND_EMULATED;
+}
+
+bool nyx_device_bypasses(PCIDevice *dev, Error **errp)
+{
+    if (pci_bus_bypass_iommu(pci_get_bus(dev))) {
+        error_setg(errp, "its bus has bypass_iommu=on");
+        return true;
+    }
+    if (object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_PCI) &&
+        !object_property_get_bool(OBJECT(dev), "iommu_platform", NULL)) {
+        error_setg(errp, "a virtio device with iommu_platform=off accesses "
+                   "memory directly");
+        return true;
+    }
+    return false;
+}
+
+static bool is_behind(DeviceState *dev, DeviceState *ancestor)
+{
+    while (dev && dev != ancestor) {
+        dev = dev->parent_bus ? dev->parent_bus->parent : NULL;
+    }
+    return dev;
+}
+
+void nyx_function_drain_io(NyxFunction *fn)
+{
+    BlockBackend *blk = NULL;
+
+    while ((blk = blk_all_next(blk))) {
+        DeviceState *dev = blk_get_attached_dev(blk);
+
+        if (dev && is_behind(dev, DEVICE(fn->dev))) {
+            blk_drain(blk);
+        }
+    }
+}
+
+static void nyx_function_finalize(Object *obj)
+{
+    g_free(NYX_FUNCTION(obj)->wanted_domain);
+}
+
+static const TypeInfo nyx_function_info = {
+    .name = TYPE_NYX_FUNCTION,
+    .parent = TYPE_OBJECT,
+    .instance_size = sizeof(NyxFunction),
+    .instance_finalize = nyx_function_finalize,
+};
+
+static void nyx_function_register_types(void)
+{
+    type_register_static(&nyx_function_info);
+}
+
+type_init(nyx_function_register_types)
+
+/* The property nyx-domain of PCI devices. */
+
+static char *nyx_get_device_domain(Object *obj, Error **errp)
+{
+    NyxFunction *fn;
+
+    /* Looking at a device must not change it. */
+    obj = object_resolve_path_component(obj, NYX_FUNCTION_CHILD);
+    if (!obj) {
+        return g_strdup("");
+    }
+    fn = NYX_FUNCTION(obj);
+    return g_strdup(fn->wanted_domain ?: "");
+}
+
+static void nyx_set_device_domain(Object *obj, const char *value, Error **errp)
+{
+    NyxFunction *fn;
+
+    if (!nyx_iommu_get()) {
+        error_setg(errp, "nyx-domain needs a machine with a Nyx IOMMU; use "
+                   "-M nyx-pc");
+        return;
+    }
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "nyx-domain cannot change on a device in use; use "
+                   "nyx-assign-device");
+        return;
+    }
+    fn = nyx_function_of(PCI_DEVICE(obj));
+    g_free(fn->wanted_domain);
+    fn->wanted_domain = *value ? g_strdup(value) : NULL;
+}
+
+void nyx_iommu_add_device_property(void)
+{
+    ObjectClass *oc = object_class_by_name(TYPE_PCI_DEVICE);
+
+    if (object_class_property_find(oc, "nyx-domain")) {
+        return;
+    }
+    object_class_property_add_str(oc, "nyx-domain", nyx_get_device_domain,
+                                  nyx_set_device_domain);
+    object_class_property_set_description(oc, "nyx-domain",
+        "Isolation domain to join (id of a nyx-domain object)");
+}

@@ -1,0 +1,53 @@
+/*
+ * Nyx IOMMU: one PCI function and what it asked for
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A child object "nyx" of each PCI device, which thus lives as long as the
+ * device does.  Several functions share an endpoint if the IOMMU cannot tell
+ * them apart.
+ *
+ * Locking: BQL.
+ */
+
+#ifndef HW_IOMMU_NYX_FUNCTION_H
+#define HW_IOMMU_NYX_FUNCTION_H
+
+#include "domain.h"
+#include "qapi/qapi-types-nyx.h"
+#include "quarantine.h"
+
+#define TYPE_NYX_FUNCTION "nyx-function"
+OBJECT_DECLARE_SIMPLE_TYPE(NyxFunction, NYX_FUNCTION)
+
+struct NyxFunction {
+    Object parent_obj;
+
+    PCIDevice *dev;             /* parent */
+    char *wanted_domain;        /* property nyx-domain; NULL: automatic */
+    NyxEndpoint *endpoint;      /* while the device is realized */
+    NyxQuarantine quarantine;
+    QTAILQ_ENTRY(NyxFunction) link;     /* in its endpoint */
+};
+
+/* The device's function object; made when there is none. */
+NyxFunction *nyx_function_of(PCIDevice *dev);
+
+/* qdev id, or QOM path */
+char *nyx_function_name(NyxFunction *fn);
+
+/* domain:bus:device.function, as the guest numbers buses now */
+char *nyx_function_bdf(NyxFunction *fn);
+
+/* What stands behind a device; valid before it is realized. */
+NyxBackend nyx_device_backend(PCIDevice *dev);
+
+/* Does the device reach memory past any IOMMU?  Valid before realize. */
+bool nyx_device_bypasses(PCIDevice *dev, Error **errp);
+
+/* Wait for the block I/O of the device and of what hangs off it. */
+void nyx_function_drain_io(NyxFunction *fn);
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * Nyx IOMMU: the interrupt filter
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "interrupt.h"
+
+/* Address: bit 4 asks for interrupt remapping, which there is none of. */
+#define MSI_ADDRESS_REMAPPABLE  (1u << 4)
+#define MSI_ADDRESS_UNALIGNED   3u
+
+#define MSI_DATA_VECTOR(data)   ((data) & 0xff)
+#define MSI_DATA_MODE(data)     (((data) >> 8) & 7)
+#define MSI_DATA_RESERVED       0xffff3800u
+
+#define MSI_VECTOR_FIRST        16  /* below: exceptions of the processor */
+
+enum {
+    MSI_MODE_FIXED = 0,
+    MSI_MODE_LOWEST_PRIORITY = 1,
+    /* SMI 2, NMI 4, INIT 5, ExtINT 7; 3 and 6 are reserved */
+};
+
+bool nyx_msi_acceptable(uint64_t address, uint64_t data, unsigned size)
+{
+    if (size != 4 ||
+        (address & (MSI_ADDRESS_REMAPPABLE | MSI_ADDRESS_UNALIGNED)) ||
+        (data & MSI_DATA_RESERVED)) {
+        return false;
+    }
+    if (MSI_DATA_MODE(data) != MSI_MODE_FIXED &&
+        MSI_DATA_MODE(data) != MSI_MODE_LOWEST_PRIORITY) {
+        return false;
+    }
+    return MSI_DATA_VECTOR(data) >= MSI_VECTOR_FIRST;
+}

@@ -1,0 +1,547 @@
+/*
+ * Nyx IOMMU: the IOMMU of a VM
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Finds the endpoint of each PCI function, and the domain of each endpoint.
+ */
+
+#include "qemu/osdep.h"
+#include "hw/core/qdev-properties.h"
+#include "hw/core/qdev-properties-system.h"
+#include "hw/i386/pc.h"
+#include "hw/i386/x86-iommu.h"
+#include "hw/pci/pci.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/pci/pci_host.h"
+#include "hw/virtio/virtio-iommu.h"
+#include "iommu.h"
+#include "migration/blocker.h"
+#include "qapi/error.h"
+#include "qemu/module.h"
+#include "qemu/rcu.h"
+#include "qom/object_interfaces.h"
+#include "system/reset.h"
+#include "stats.h"
+#include "trace.h"
+
+static NyxIommu *the_iommu;
+
+NyxIommu *nyx_iommu_get(void)
+{
+    return the_iommu;
+}
+
+NyxPolicy nyx_iommu_policy(NyxIommu *iommu)
+{
+    NyxPolicy policy = nyx_policy_default;
+
+    nyx_policy_apply(&policy, &iommu->policy);
+    return policy;
+}
+
+NyxRamMap *nyx_iommu_ram(NyxIommu *iommu)
+{
+    return &iommu->ram;
+}
+
+MemoryRegion *nyx_iommu_pci_memory(NyxIommu *iommu)
+{
+    return iommu->bus->address_space_mem;
+}
+
+NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu)
+{
+    return &iommu->stats;
+}
+
+static NyxDeviceWindow device_window(Object *host, const char *first,
+                                     const char *end)
+{
+    uint64_t from = object_property_get_uint(host, first, &error_abort);
+    uint64_t to = object_property_get_uint(host, end, &error_abort);
+
+    from = ROUND_UP(from, NYX_PAGE_SIZE);
+    to = ROUND_DOWN(to, NYX_PAGE_SIZE);
+    if (from >= to) {
+        return (NyxDeviceWindow) {};
+    }
+    return (NyxDeviceWindow) { .first = from, .last = to - 1 };
+}
+
+NyxDeviceWindows nyx_iommu_device_windows(NyxIommu *iommu)
+{
+    Object *host = OBJECT(BUS(iommu->bus)->parent);
+
+    return (NyxDeviceWindows) {
+        .range = {
+            device_window(host, PCI_HOST_PROP_PCI_HOLE_START,
+                          PCI_HOST_PROP_PCI_HOLE_END),
+            device_window(host, PCI_HOST_PROP_PCI_HOLE64_START,
+                          PCI_HOST_PROP_PCI_HOLE64_END),
+        },
+    };
+}
+
+/* Domains */
+
+void nyx_iommu_add_domain(NyxIommu *iommu, NyxDomain *domain)
+{
+    QTAILQ_INSERT_TAIL(&iommu->domains, domain, link);
+}
+
+void nyx_iommu_remove_domain(NyxIommu *iommu, NyxDomain *domain)
+{
+    QTAILQ_REMOVE(&iommu->domains, domain, link);
+}
+
+NyxDomain *nyx_iommu_find_domain(NyxIommu *iommu, const char *id, Error **errp)
+{
+    NyxDomain *domain;
+    Object *obj;
+
+    QTAILQ_FOREACH(domain, &iommu->domains, link) {
+        if (g_str_equal(domain->id, id)) {
+            return domain;
+        }
+    }
+    obj = object_resolve_path_component(object_get_objects_root(), id);
+    obj = obj ? object_dynamic_cast(obj, TYPE_NYX_DOMAIN) : NULL;
+    if (!obj) {
+        error_setg(errp, "there is no domain '%s'", id);
+        error_append_hint(errp, "Create it with -object nyx-domain,id=%s or "
+                          "object-add.\n", id);
+        return NULL;
+    }
+    nyx_domain_bind(NYX_DOMAIN(obj), iommu);
+    return NYX_DOMAIN(obj);
+}
+
+static void unref_domain(struct rcu_head *head)
+{
+    object_unref(OBJECT(container_of(head, NyxDomain, rcu)));
+}
+
+/* DMA that is under way may still look at the domain. */
+static void drop_if_unused(NyxDomain *domain)
+{
+    if (domain && domain->automatic && QTAILQ_EMPTY(&domain->endpoints)) {
+        nyx_domain_unbind(domain);
+        call_rcu1(&domain->rcu, unref_domain);
+    }
+}
+
+void nyx_iommu_move_endpoint(NyxIommu *iommu, NyxEndpoint *ep,
+                             NyxDomain *domain)
+{
+    NyxDomain *old = ep->domain;
+
+    nyx_endpoint_set_domain(ep, domain);
+    drop_if_unused(old);
+}
+
+/* @fn is the first function of an endpoint that names no domain. */
+static NyxDomain *nyx_iommu_automatic_domain(NyxIommu *iommu, NyxFunction *fn)
+{
+    g_autofree char *name = NULL;
+    g_autofree char *id = NULL;
+    NyxDomain *domain;
+
+    if (iommu->default_isolation == NYX_ISOLATION_STRICT) {
+        name = nyx_function_name(fn);
+        id = g_strdup_printf("auto:%s", name);
+    } else {
+        id = g_strdup_printf("auto:%s",
+                             NyxIsolation_str(iommu->default_isolation));
+    }
+    domain = nyx_iommu_find_domain(iommu, id, NULL);
+    /* A device of that name may have been moved here; keep it strict. */
+    while (domain && !nyx_domain_admits(domain, NULL, NULL)) {
+        char *next = g_strconcat(id, "'", NULL);
+
+        g_free(id);
+        id = next;
+        domain = nyx_iommu_find_domain(iommu, id, NULL);
+    }
+    return domain ?: nyx_domain_new_automatic(iommu, id,
+                                              iommu->default_isolation);
+}
+
+/* Endpoints */
+
+static NyxEndpoint *find_endpoint(NyxIommu *iommu, PCIBus *bus, int devfn)
+{
+    NyxEndpoint *ep;
+
+    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
+        if (ep->bus == bus && ep->devfn == devfn) {
+            return ep;
+        }
+    }
+    return NULL;
+}
+
+static NyxEndpoint *nyx_iommu_endpoint(NyxIommu *iommu, PCIBus *bus, int devfn)
+{
+    NyxEndpoint *ep = find_endpoint(iommu, bus, devfn);
+
+    if (!ep) {
+        ep = nyx_endpoint_new(iommu, bus, devfn);
+        QTAILQ_INSERT_TAIL(&iommu->endpoints, ep, link);
+    }
+    return ep;
+}
+
+static AddressSpace *nyx_iommu_address_space(PCIBus *bus, void *opaque,
+                                             int devfn)
+{
+    return &nyx_iommu_endpoint(opaque, bus, devfn)->as;
+}
+
+static const PCIIOMMUOps nyx_iommu_ops = {
+    .get_address_space = nyx_iommu_address_space,
+};
+
+/* The first PCI device to come is the chipset's host bridge. */
+static void nyx_iommu_attach_bus(NyxIommu *iommu, PCIDevice *host_bridge)
+{
+    iommu->bus = pci_device_root_bus(host_bridge);
+    pci_setup_iommu(iommu->bus, &nyx_iommu_ops, iommu);
+}
+
+static void nyx_iommu_remove_endpoint(NyxIommu *iommu, NyxEndpoint *ep)
+{
+    iommu->past_faults += nyx_fault_log_total(&ep->log);
+    iommu->past_msi_delivered += qatomic_read(&ep->msi_delivered);
+    iommu->past_msi_refused += qatomic_read(&ep->msi_refused);
+    nyx_iommu_move_endpoint(iommu, ep, NULL);
+    QTAILQ_REMOVE(&iommu->endpoints, ep, link);
+    nyx_endpoint_free(ep);
+}
+
+NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
+                                     Error **errp)
+{
+    NyxEndpoint *ep;
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
+        QTAILQ_FOREACH(fn, &ep->functions, link) {
+            g_autofree char *path = NULL;
+
+            if (!g_strcmp0(DEVICE(fn->dev)->id, name)) {
+                return fn;
+            }
+            path = object_get_canonical_path(OBJECT(fn->dev));
+            if (g_str_equal(path, name)) {
+                return fn;
+            }
+        }
+    }
+    error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND,
+              "there is no PCI device '%s' behind the Nyx IOMMU", name);
+    return NULL;
+}
+
+/* Devices come */
+
+/*
+ * The endpoint that other devices share with this one already, which is not
+ * realized yet, if the IOMMU cannot tell them apart.
+ */
+static NyxEndpoint *shared_endpoint(NyxIommu *iommu, PCIDevice *dev)
+{
+    PCIBus *iommu_bus, *bus;
+    int devfn, own_devfn = dev->devfn;
+    bool aliased;
+
+    /* A function whose slot is not chosen yet has -1; an alias hides it. */
+    dev->devfn = MAX(own_devfn, 0);
+    aliased = pci_device_get_iommu_bus_devfn(dev, &iommu_bus, &bus, &devfn);
+    dev->devfn = own_devfn;
+    return aliased ? find_endpoint(iommu, bus, devfn) : NULL;
+}
+
+static bool check_domain(NyxIommu *iommu, PCIDevice *dev, const char *wanted,
+                         NyxIsolation *isolation, Error **errp)
+{
+    NyxEndpoint *ep = shared_endpoint(iommu, dev);
+    NyxDomain *domain;
+
+    if (ep && !ep->domain) {
+        ep = NULL;
+    }
+    if (!wanted) {
+        *isolation = ep ? ep->domain->isolation : iommu->default_isolation;
+        return true;
+    }
+    domain = nyx_iommu_find_domain(iommu, wanted, errp);
+    if (!domain) {
+        return false;
+    }
+    if (ep && ep->domain != domain) {
+        g_autofree char *name = nyx_endpoint_name(ep);
+
+        error_setg(errp, "it cannot be told apart from device '%s', which is "
+                   "in domain '%s'", name, ep->domain->id);
+        error_append_hint(errp, "Devices behind a PCIe-to-PCI bridge go into "
+                          "one domain, or on PCIe ports.\n");
+        return false;
+    }
+    *isolation = domain->isolation;
+    return nyx_domain_admits(domain, ep, errp);
+}
+
+bool nyx_iommu_can_confine(PCIDevice *dev, NyxIsolation isolation,
+                           Error **errp)
+{
+    NyxBackend backend = nyx_device_backend(dev);
+    Error *why = NULL;
+
+    if (isolation == NYX_ISOLATION_UNMANAGED) {
+        return true;
+    }
+    if (nyx_device_bypasses(dev, &why)) {
+        error_propagate_prepend(errp, why, "it would bypass the IOMMU: ");
+        error_append_hint(errp, "Put it into a domain with "
+                          "isolation=unmanaged if it must be so.\n");
+        return false;
+    }
+    if (backend != NYX_BACKEND_EMULATED) {
+        error_setg(errp, "confining a device with a %s backend is not "
+                   "supported yet", NyxBackend_str(backend));
+        error_append_hint(errp, "Put it into a domain with "
+                          "isolation=unmanaged, or use an emulated device.\n");
+        return false;
+    }
+    return true;
+}
+
+bool nyx_iommu_pre_plug(NyxIommu *iommu, DeviceState *dev, Error **errp)
+{
+    const char *type = object_get_typename(OBJECT(dev));
+    NyxIsolation isolation;
+    NyxFunction *fn;
+    ERRP_GUARD();
+
+    if (object_dynamic_cast(OBJECT(dev), TYPE_X86_IOMMU_DEVICE) ||
+        object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_IOMMU_PCI)) {
+        error_setg(errp, "%s cannot be added to nyx-pc, whose IOMMU is "
+                   "nyx-iommu", type);
+        error_append_hint(errp, "Leave it out, or use -M q35.\n");
+        return false;
+    }
+    if (!object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
+        return true;
+    }
+    fn = nyx_function_of(PCI_DEVICE(dev));
+    if (!check_domain(iommu, fn->dev, fn->wanted_domain, &isolation, errp) ||
+        !nyx_iommu_can_confine(fn->dev, isolation, errp)) {
+        error_prepend(errp, "device '%s': ", dev->id ?: type);
+        return false;
+    }
+    return true;
+}
+
+static void nyx_iommu_device_realize(DeviceListener *listener, DeviceState *dev)
+{
+    NyxIommu *iommu = container_of(listener, NyxIommu, device_listener);
+    PCIBus *iommu_bus, *bus;
+    NyxDomain *domain;
+    NyxEndpoint *ep;
+    NyxFunction *fn;
+    int devfn;
+
+    if (!object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
+        return;
+    }
+    fn = nyx_function_of(PCI_DEVICE(dev));
+    if (!iommu->bus) {
+        nyx_iommu_attach_bus(iommu, fn->dev);
+    }
+    pci_device_get_iommu_bus_devfn(fn->dev, &iommu_bus, &bus, &devfn);
+    ep = nyx_iommu_endpoint(iommu, bus, devfn);
+    if (!ep->domain) {
+        domain = fn->wanted_domain
+                 ? nyx_iommu_find_domain(iommu, fn->wanted_domain, NULL) : NULL;
+        if (!domain || !nyx_domain_admits(domain, ep, NULL)) {
+            domain = nyx_iommu_automatic_domain(iommu, fn);
+        }
+        nyx_endpoint_set_domain(ep, domain);
+    }
+    nyx_endpoint_add_function(ep, fn);
+    trace_nyx_attach(DEVICE(dev)->id ?: object_get_typename(OBJECT(dev)),
+                     ep->domain->id);
+}
+
+/* Devices go: their configuration space is gone already. */
+static void nyx_iommu_device_unrealize(DeviceListener *listener,
+                                       DeviceState *dev)
+{
+    NyxIommu *iommu = container_of(listener, NyxIommu, device_listener);
+    NyxEndpoint *ep;
+    NyxFunction *fn;
+
+    if (!object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
+        return;
+    }
+    fn = nyx_function_of(PCI_DEVICE(dev));
+    ep = fn->endpoint;
+    if (!ep) {
+        return;
+    }
+    nyx_endpoint_remove_function(ep, fn);
+    if (QTAILQ_EMPTY(&ep->functions)) {
+        nyx_iommu_remove_endpoint(iommu, ep);
+    }
+}
+
+/* The device itself */
+
+static void nyx_iommu_ram_hotplug(void *opaque, uint64_t first, uint64_t last,
+                                  bool plugged)
+{
+    NyxIommu *iommu = opaque;
+    NyxDomain *domain;
+
+    QTAILQ_FOREACH(domain, &iommu->domains, link) {
+        nyx_domain_ram_changed(domain, first, last, plugged);
+    }
+}
+
+static void nyx_iommu_realize(DeviceState *dev, Error **errp)
+{
+    NyxIommu *iommu = NYX_IOMMU(dev);
+
+    if (iommu->stage1 != NYX_STAGE1_NONE) {
+        error_setg(errp, "stage1=%s is not supported yet: nyx-iommu does not "
+                   "compose with a guest-visible IOMMU",
+                   NyxStage1_str(iommu->stage1));
+        error_append_hint(errp, "Use stage1=none.\n");
+        return;
+    }
+    error_setg(&iommu->migration_blocker, "the state of nyx-iommu cannot "
+               "migrate yet");
+    if (migrate_add_blocker(&iommu->migration_blocker, errp) < 0) {
+        return;
+    }
+    the_iommu = iommu;
+    nyx_ram_map_init(&iommu->ram, OBJECT(iommu), nyx_iommu_ram_hotplug, iommu);
+    iommu->device_listener = (DeviceListener) {
+        .realize = nyx_iommu_device_realize,
+        .unrealize = nyx_iommu_device_unrealize,
+    };
+    device_listener_register(&iommu->device_listener);
+    qemu_register_resettable(OBJECT(iommu));
+    nyx_stats_register();
+}
+
+/*
+ * A reset of the VM frees no device from quarantine: else a guest could do so
+ * by rebooting.
+ */
+static void nyx_iommu_reset_hold(Object *obj, ResetType type)
+{
+    NyxIommu *iommu = NYX_IOMMU(obj);
+    NyxEndpoint *ep;
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
+        QTAILQ_FOREACH(fn, &ep->functions, link) {
+            nyx_quarantine_forget(&fn->quarantine);
+        }
+    }
+}
+
+static int nyx_iommu_get_stage1(Object *obj, Error **errp)
+{
+    return NYX_IOMMU(obj)->stage1;
+}
+
+static void nyx_iommu_set_stage1(Object *obj, int value, Error **errp)
+{
+    NYX_IOMMU(obj)->stage1 = value;
+}
+
+static int nyx_iommu_get_isolation(Object *obj, Error **errp)
+{
+    return NYX_IOMMU(obj)->default_isolation;
+}
+
+static void nyx_iommu_set_isolation(Object *obj, int value, Error **errp)
+{
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "default-isolation cannot change while the VM runs");
+        return;
+    }
+    NYX_IOMMU(obj)->default_isolation = value;
+}
+
+static NyxPolicyOverride *nyx_iommu_policy_override(Object *obj)
+{
+    return &NYX_IOMMU(obj)->policy;
+}
+
+static void nyx_iommu_policy_changed(Object *obj)
+{
+    NyxEndpoint *ep;
+
+    QTAILQ_FOREACH(ep, &NYX_IOMMU(obj)->endpoints, link) {
+        nyx_endpoint_update_policy(ep);
+    }
+}
+
+static const NyxPolicyOwner nyx_iommu_policy_owner = {
+    .get = nyx_iommu_policy_override,
+    .changed = nyx_iommu_policy_changed,
+};
+
+static void nyx_iommu_instance_init(Object *obj)
+{
+    NyxIommu *iommu = NYX_IOMMU(obj);
+
+    QTAILQ_INIT(&iommu->domains);
+    QTAILQ_INIT(&iommu->endpoints);
+}
+
+static void nyx_iommu_class_init(ObjectClass *oc, const void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(oc);
+    ResettableClass *rc = RESETTABLE_CLASS(oc);
+
+    dc->desc = "Nyx policy IOMMU";
+    dc->realize = nyx_iommu_realize;
+    dc->user_creatable = false;     /* part of the machine */
+    dc->hotpluggable = false;
+    rc->phases.hold = nyx_iommu_reset_hold;
+
+    object_class_property_add_enum(oc, "stage1", "NyxStage1",
+                                   &NyxStage1_lookup, nyx_iommu_get_stage1,
+                                   nyx_iommu_set_stage1);
+    object_class_property_set_description(oc, "stage1",
+        "IOMMU that the guest sees (none; intel, amd, virtio: not yet)");
+    object_class_property_add_enum(oc, "default-isolation", "NyxIsolation",
+                                   &NyxIsolation_lookup,
+                                   nyx_iommu_get_isolation,
+                                   nyx_iommu_set_isolation);
+    object_class_property_set_description(oc, "default-isolation",
+        "For devices that name no domain (strict, shared, unmanaged)");
+    nyx_policy_add_class_properties(oc, &nyx_iommu_policy_owner);
+}
+
+static const TypeInfo nyx_iommu_info = {
+    .name = TYPE_NYX_IOMMU,
+    .parent = TYPE_DEVICE,
+    .instance_size = sizeof(NyxIommu),
+    .instance_init = nyx_iommu_instance_init,
+    .class_init = nyx_iommu_class_init,
+};
+
+static void nyx_iommu_register_types(void)
+{
+    type_register_static(&nyx_iommu_info);
+}
+
+type_init(nyx_iommu_register_types)

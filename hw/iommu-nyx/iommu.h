@@ -1,0 +1,79 @@
+/*
+ * Nyx IOMMU: the IOMMU of a VM, as its parts know it
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Locking: BQL.
+ */
+
+#ifndef HW_IOMMU_NYX_IOMMU_H
+#define HW_IOMMU_NYX_IOMMU_H
+
+#include "endpoint.h"
+#include "ram-map.h"
+
+typedef struct NyxIommuStats {
+    uint64_t quarantines;
+    uint64_t recoveries;
+} NyxIommuStats;
+
+struct NyxIommu {
+    DeviceState parent_obj;
+
+    NyxStage1 stage1;
+    NyxIsolation default_isolation;
+    NyxPolicyOverride policy;
+
+    PCIBus *bus;                /* root bus whose devices it serves */
+    NyxRamMap ram;
+    DeviceListener device_listener;
+    Error *migration_blocker;
+    QTAILQ_HEAD(, NyxDomain) domains;       /* in order of creation */
+    QTAILQ_HEAD(, NyxEndpoint) endpoints;   /* in order of creation */
+    NyxIommuStats stats;
+    /* Of endpoints that are gone, so that totals never go back. */
+    uint64_t past_faults;
+    uint64_t past_msi_delivered;
+    uint64_t past_msi_refused;
+};
+
+/* Where PCI devices may have their BARs; unused ones have last 0. */
+typedef struct NyxDeviceWindow {
+    uint64_t first;
+    uint64_t last;
+} NyxDeviceWindow;
+
+typedef struct NyxDeviceWindows {
+    NyxDeviceWindow range[2];
+} NyxDeviceWindows;
+
+NyxPolicy nyx_iommu_policy(NyxIommu *iommu);
+NyxRamMap *nyx_iommu_ram(NyxIommu *iommu);
+MemoryRegion *nyx_iommu_pci_memory(NyxIommu *iommu);
+NyxDeviceWindows nyx_iommu_device_windows(NyxIommu *iommu);
+NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu);
+
+void nyx_iommu_add_domain(NyxIommu *iommu, NyxDomain *domain);
+void nyx_iommu_remove_domain(NyxIommu *iommu, NyxDomain *domain);
+
+/* By id; an automatic one, or a user's object.  The error names the remedy. */
+NyxDomain *nyx_iommu_find_domain(NyxIommu *iommu, const char *id, Error **errp);
+
+/* By qdev id or QOM path. */
+NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
+                                     Error **errp);
+
+/*
+ * Can DMA of the device be confined at all?  True for @isolation unmanaged.
+ * Valid before the device is realized.
+ */
+bool nyx_iommu_can_confine(PCIDevice *dev, NyxIsolation isolation,
+                           Error **errp);
+
+/* Move an endpoint; an automatic domain that is empty then goes away. */
+void nyx_iommu_move_endpoint(NyxIommu *iommu, NyxEndpoint *ep,
+                             NyxDomain *domain);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * Nyx IOMMU: policies, and what overrides what
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A policy has a full set of values at the machine; a domain and then a
+ * device may each override some of them.
+ */
+
+#ifndef HW_IOMMU_NYX_POLICY_H
+#define HW_IOMMU_NYX_POLICY_H
+
+#include "qapi/qapi-types-nyx.h"
+#include "qom/object.h"
+
+typedef enum NyxPolicyField {
+    NYX_POLICY_MAX_FAULTS,
+    NYX_POLICY_FAULT_WINDOW_MS,
+    NYX_POLICY_ON_FAULT_LIMIT,
+    NYX_POLICY_MAX_RECOVERIES,
+    NYX_POLICY_SCOPE,
+    NYX_POLICY__MAX,
+} NyxPolicyField;
+
+typedef struct NyxPolicyOverride {
+    uint32_t set;               /* bit n: field n of values is in force */
+    NyxPolicy values;
+} NyxPolicyOverride;
+
+/* What holds where nobody says otherwise. */
+extern const NyxPolicy nyx_policy_default;
+
+/* Replace those fields of @policy that @override sets. */
+void nyx_policy_apply(NyxPolicy *policy, const NyxPolicyOverride *override);
+
+/* Both in range?  Errors name the field and its limit. */
+bool nyx_policy_check(const NyxPolicyOverride *override, Error **errp);
+
+/*
+ * Give a class the properties max-faults, fault-window-ms, on-fault-limit,
+ * max-recoveries and scope.  @get returns the override inside an instance;
+ * @changed (may be NULL) is called after a property has been set.
+ */
+typedef struct NyxPolicyOwner {
+    NyxPolicyOverride *(*get)(Object *obj);
+    void (*changed)(Object *obj);
+} NyxPolicyOwner;
+
+void nyx_policy_add_class_properties(ObjectClass *oc,
+                                     const NyxPolicyOwner *owner);
+
+/* The names of those properties, in the order of NyxPolicyField. */
+const char *nyx_policy_property_name(NyxPolicyField field);
+const char *nyx_policy_property_type(NyxPolicyField field);
+const char *nyx_policy_property_help(NyxPolicyField field);
+
+#endif

@@ -1,0 +1,310 @@
+/*
+ * Nyx IOMMU: QMP commands
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "containment.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-nyx.h"
+#include "qapi/qapi-visit-nyx.h"
+#include "qapi/qobject-output-visitor.h"
+#include "qemu/rcu.h"
+#include "qobject/qjson.h"
+#include "qobject/qobject.h"
+#include "query.h"
+#include "trace.h"
+
+#define INJECT_MAX 100000
+
+static NyxIommu *need_iommu(Error **errp)
+{
+    NyxIommu *iommu = nyx_iommu_get();
+
+    if (!iommu) {
+        error_setg(errp, "this machine has no Nyx IOMMU; use -M nyx-pc");
+    }
+    return iommu;
+}
+
+static NyxFunction *need_function(const char *device, Error **errp)
+{
+    NyxIommu *iommu = need_iommu(errp);
+
+    return iommu ? nyx_iommu_find_function(iommu, device, errp) : NULL;
+}
+
+static NyxDomain *need_domain(const char *id, Error **errp)
+{
+    NyxIommu *iommu = need_iommu(errp);
+
+    return iommu ? nyx_iommu_find_domain(iommu, id, errp) : NULL;
+}
+
+/* Also waits for DMA that is not block I/O.  Drops and retakes the BQL. */
+static void wait_for_dma(NyxEndpoint *ep)
+{
+    nyx_endpoint_drain_io(ep);
+    drain_call_rcu();
+}
+
+NyxIommuInfo *qmp_query_nyx_iommu(Error **errp)
+{
+    return nyx_query_iommu(nyx_iommu_get());
+}
+
+NyxDomainInfoList *qmp_query_nyx_domains(Error **errp)
+{
+    NyxIommu *iommu = need_iommu(errp);
+
+    return iommu ? nyx_query_domains(iommu) : NULL;
+}
+
+NyxDeviceInfoList *qmp_query_nyx_devices(const char *device, Error **errp)
+{
+    NyxIommu *iommu = need_iommu(errp);
+    NyxFunction *only = NULL;
+
+    if (!iommu) {
+        return NULL;
+    }
+    if (device) {
+        only = nyx_iommu_find_function(iommu, device, errp);
+        if (!only) {
+            return NULL;
+        }
+    }
+    return nyx_query_devices(iommu, only);
+}
+
+NyxFaultInfoList *qmp_query_nyx_faults(const char *device, bool has_limit,
+                                       uint32_t limit, Error **errp)
+{
+    NyxIommu *iommu = need_iommu(errp);
+    NyxFunction *only = NULL;
+
+    if (!iommu) {
+        return NULL;
+    }
+    if (device) {
+        only = nyx_iommu_find_function(iommu, device, errp);
+        if (!only) {
+            return NULL;
+        }
+    }
+    return nyx_query_faults(iommu, only, has_limit ? limit : UINT32_MAX);
+}
+
+void qmp_nyx_assign_device(const char *device, const char *id, Error **errp)
+{
+    NyxFunction *fn = need_function(device, errp);
+    NyxDomain *domain = fn ? need_domain(id, errp) : NULL;
+    NyxEndpoint *ep;
+    ERRP_GUARD();
+
+    if (!domain) {
+        return;
+    }
+    ep = fn->endpoint;
+    if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
+        error_setg(errp, "device '%s' is %s", device,
+                   NyxDeviceState_str(ep->state));
+        error_append_hint(errp, "Recover it first.\n");
+        return;
+    }
+    if (!nyx_domain_admits(domain, ep, errp)) {
+        return;
+    }
+    if (!nyx_iommu_can_confine(fn->dev, domain->isolation, errp)) {
+        error_prepend(errp, "device '%s': ", device);
+        return;
+    }
+    if (domain != ep->domain) {
+        trace_nyx_assign(device, ep->domain->id, domain->id);
+        nyx_iommu_move_endpoint(ep->iommu, ep, domain);
+        wait_for_dma(ep);
+    }
+}
+
+static IOMMUAccessFlags access_flags(NyxAccess access)
+{
+    switch (access) {
+    case NYX_ACCESS_R:
+        return IOMMU_RO;
+    case NYX_ACCESS_W:
+        return IOMMU_WO;
+    default:
+        return IOMMU_RW;
+    }
+}
+
+void qmp_nyx_map(const char *id, uint64_t iova, uint64_t gpa, uint64_t size,
+                 NyxAccess access, Error **errp)
+{
+    NyxDomain *domain = need_domain(id, errp);
+
+    if (domain) {
+        nyx_domain_map(domain, iova, gpa, size, access_flags(access), errp);
+    }
+}
+
+void qmp_nyx_unmap(const char *id, uint64_t iova, uint64_t size, Error **errp)
+{
+    NyxDomain *domain = need_domain(id, errp);
+
+    if (domain && nyx_domain_unmap(domain, iova, size, errp)) {
+        nyx_domain_quiesce(domain);
+    }
+}
+
+void qmp_nyx_quarantine_device(const char *device, const char *reason,
+                               Error **errp)
+{
+    NyxFunction *fn = need_function(device, errp);
+    Error *why = NULL;
+
+    if (!fn) {
+        return;
+    }
+    if (nyx_device_bypasses(fn->dev, &why)) {
+        error_propagate_prepend(errp, why, "device '%s' bypasses the IOMMU, "
+                                "so only device_del stops it: ", device);
+        return;
+    }
+    nyx_containment_quarantine(fn->endpoint, reason ?: "by the operator");
+    wait_for_dma(fn->endpoint);
+}
+
+void qmp_nyx_recover_device(const char *device, bool has_force, bool force,
+                            Error **errp)
+{
+    NyxFunction *fn = need_function(device, errp);
+
+    if (fn) {
+        nyx_containment_recover(fn->endpoint, has_force && force, errp);
+    }
+}
+
+static void set_domain_policy(NyxDomain *domain, const NyxPolicyOverride *new)
+{
+    NyxEndpoint *ep;
+
+    nyx_policy_apply(&domain->policy.values, new);
+    domain->policy.set |= new->set;
+    QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
+        nyx_endpoint_update_policy(ep);
+    }
+}
+
+static void set_device_policy(NyxEndpoint *ep, const NyxPolicyOverride *new)
+{
+    nyx_policy_apply(&ep->override.values, new);
+    ep->override.set |= new->set;
+    nyx_endpoint_update_policy(ep);
+}
+
+void qmp_nyx_set_policy(const char *device, const char *id,
+                        bool has_max_faults, uint32_t max_faults,
+                        bool has_fault_window_ms, uint32_t fault_window_ms,
+                        bool has_on_fault_limit, NyxLimitAction on_fault_limit,
+                        bool has_max_recoveries, uint32_t max_recoveries,
+                        bool has_scope, NyxScope scope, Error **errp)
+{
+    NyxPolicyOverride new = {
+        .set = has_max_faults << NYX_POLICY_MAX_FAULTS |
+               has_fault_window_ms << NYX_POLICY_FAULT_WINDOW_MS |
+               has_on_fault_limit << NYX_POLICY_ON_FAULT_LIMIT |
+               has_max_recoveries << NYX_POLICY_MAX_RECOVERIES |
+               has_scope << NYX_POLICY_SCOPE,
+        .values = {
+            .max_faults = max_faults,
+            .fault_window_ms = fault_window_ms,
+            .on_fault_limit = on_fault_limit,
+            .max_recoveries = max_recoveries,
+            .scope = scope,
+        },
+    };
+    NyxFunction *fn;
+    NyxDomain *domain;
+
+    if (!device == !id) {
+        error_setg(errp, "give either 'device' or 'domain'");
+        return;
+    }
+    if (!new.set) {
+        error_setg(errp, "give at least one of max-faults, fault-window-ms, "
+                   "on-fault-limit, max-recoveries, scope");
+        return;
+    }
+    if (!nyx_policy_check(&new, errp)) {
+        return;
+    }
+    if (device) {
+        fn = need_function(device, errp);
+        if (fn) {
+            set_device_policy(fn->endpoint, &new);
+        }
+    } else {
+        domain = need_domain(id, errp);
+        if (domain) {
+            set_domain_policy(domain, &new);
+        }
+    }
+}
+
+void qmp_nyx_inject_fault(const char *device, uint64_t address,
+                          NyxAccess access, bool has_count, uint32_t count,
+                          Error **errp)
+{
+    NyxFunction *fn = need_function(device, errp);
+
+    if (!fn) {
+        return;
+    }
+    if (!has_count) {
+        count = 1;
+    }
+    if (count < 1 || count > INJECT_MAX) {
+        error_setg(errp, "count must be between 1 and %d", INJECT_MAX);
+        return;
+    }
+    while (count--) {
+        nyx_endpoint_fault(fn->endpoint, NYX_FAULT_TYPE_UNMAPPED, access,
+                           address, 1, true);
+    }
+}
+
+void qmp_nyx_dump(const char *filename, Error **errp)
+{
+    NyxIommu *iommu = need_iommu(errp);
+    g_autoptr(NyxDump) dump = NULL;
+    g_autoptr(GString) json = NULL;
+    g_autoptr(GError) gerr = NULL;
+    QObject *obj;
+    Visitor *v;
+
+    if (!iommu) {
+        return;
+    }
+    dump = g_new0(NyxDump, 1);
+    dump->iommu = nyx_query_iommu(iommu);
+    dump->domains = nyx_query_domains(iommu);
+    dump->devices = nyx_query_devices(iommu, NULL);
+    dump->faults = nyx_query_faults(iommu, NULL, UINT32_MAX);
+    dump->tables = nyx_query_tables(iommu);
+
+    v = qobject_output_visitor_new(&obj);
+    visit_type_NyxDump(v, NULL, &dump, &error_abort);
+    visit_complete(v, &obj);
+    visit_free(v);
+    json = qobject_to_json_pretty(obj, true);
+    qobject_unref(obj);
+    g_string_append_c(json, '\n');
+
+    if (!g_file_set_contents(filename, json->str, json->len, &gerr)) {
+        error_setg(errp, "cannot write the dump: %s", gerr->message);
+    }
+}

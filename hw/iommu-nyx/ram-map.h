@@ -1,0 +1,50 @@
+/*
+ * Nyx IOMMU: what is guest RAM
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Follows the system address space and keeps a memory region that shows guest
+ * RAM at its guest physical addresses and nothing else: no device memory, no
+ * ROM, and no RAM that the chipset hides (SMRAM, TSEG, write-protected shadow).
+ *
+ * Locking: BQL.
+ */
+
+#ifndef HW_IOMMU_NYX_RAM_MAP_H
+#define HW_IOMMU_NYX_RAM_MAP_H
+
+#include "system/memory.h"
+
+typedef struct NyxRamMap NyxRamMap;
+
+/* RAM was plugged (or is gone) at a page-aligned range above 4 GiB. */
+typedef void NyxRamHotplugFn(void *opaque, uint64_t first, uint64_t last,
+                             bool plugged);
+
+struct NyxRamMap {
+    MemoryListener listener;
+    Object *owner;
+    MemoryRegion view;          /* container, size 2^64 */
+    GArray *ranges;             /* of NyxRamRange, in no order */
+    bool dirty;                 /* ranges changed since the view was built */
+    NyxRamHotplugFn *hotplug;
+    void *opaque;
+};
+
+void nyx_ram_map_init(NyxRamMap *map, Object *owner, NyxRamHotplugFn *hotplug,
+                      void *opaque);
+void nyx_ram_map_destroy(NyxRamMap *map);
+
+/* Is every byte of the range RAM?  Holds for this moment. */
+bool nyx_ram_map_contains(NyxRamMap *map, uint64_t first, uint64_t last);
+
+/* Bytes of RAM. */
+uint64_t nyx_ram_map_bytes(NyxRamMap *map);
+
+/* Visit page-aligned runs of RAM, ascending. */
+typedef void NyxRamVisit(uint64_t first, uint64_t last, void *opaque);
+void nyx_ram_map_foreach(NyxRamMap *map, NyxRamVisit *fn, void *opaque);
+
+#endif

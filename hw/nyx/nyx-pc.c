@@ -1,0 +1,235 @@
+/*
+ * nyx-pc: a Q35 PC whose devices all sit behind nyx-iommu
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Everything that is not said here is as in QEMU's pc-q35 machine of the same
+ * version.
+ */
+
+#include "qemu/osdep.h"
+#include "hw/core/boards.h"
+#include "hw/core/hotplug.h"
+#include "hw/core/qdev-properties.h"
+#include "hw/i386/pc.h"
+#include "nyx/include/hw/iommu-nyx/nyx-iommu.h"
+#include "hw/pci/pci.h"
+#include "hw/virtio/virtio.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/module.h"
+
+#define TYPE_NYX_PC         MACHINE_TYPE_NAME("pc-q35-nyx-11.1")
+#define NYX_PC_PARENT       MACHINE_TYPE_NAME("pc-q35-11.1")
+#define NYX_PC_IOMMU        "nyx-iommu"
+
+typedef struct NyxPcClass {
+    PCMachineClass parent_class;
+
+    const MachineClass *q35;
+    HotplugHandlerClass *q35_hotplug;
+} NyxPcClass;
+
+DECLARE_CLASS_CHECKERS(NyxPcClass, NYX_PC, TYPE_NYX_PC)
+
+/*
+ * Virtio devices use the DMA address space of their PCI device only with
+ * iommu_platform=on, which needs the modern interface.
+ */
+static GlobalProperty nyx_pc_compat[] = {
+    { TYPE_VIRTIO_DEVICE, "iommu_platform", "on" },
+    /* Types that are only modern, or only transitional, do not have it. */
+    { "virtio-pci", "disable-legacy", "on", .optional = true },
+};
+
+static NyxIommu *nyx_pc_iommu(Object *machine)
+{
+    return NYX_IOMMU(object_resolve_path_component(machine, NYX_PC_IOMMU));
+}
+
+/* Devices: the IOMMU has a say, then QEMU's own handlers go on. */
+
+static bool q35_handles(HotplugHandler *handler, DeviceState *dev)
+{
+    const MachineClass *q35 = NYX_PC_GET_CLASS(handler)->q35;
+
+    return q35->get_hotplug_handler(MACHINE(handler), dev);
+}
+
+static HotplugHandler *nyx_pc_get_hotplug_handler(MachineState *machine,
+                                                  DeviceState *dev)
+{
+    if (object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE) ||
+        q35_handles(HOTPLUG_HANDLER(machine), dev)) {
+        return HOTPLUG_HANDLER(machine);
+    }
+    return NULL;
+}
+
+static void nyx_pc_pre_plug(HotplugHandler *handler, DeviceState *dev,
+                            Error **errp)
+{
+    HotplugHandler *bus = qdev_get_bus_hotplug_handler(dev);
+
+    if (!nyx_iommu_pre_plug(nyx_pc_iommu(OBJECT(handler)), dev, errp)) {
+        return;
+    }
+    if (q35_handles(handler, dev)) {
+        NYX_PC_GET_CLASS(handler)->q35_hotplug->pre_plug(handler, dev, errp);
+    } else if (bus) {
+        hotplug_handler_pre_plug(bus, dev, errp);
+    }
+}
+
+static void nyx_pc_plug(HotplugHandler *handler, DeviceState *dev, Error **errp)
+{
+    HotplugHandler *bus = qdev_get_bus_hotplug_handler(dev);
+
+    if (q35_handles(handler, dev)) {
+        NYX_PC_GET_CLASS(handler)->q35_hotplug->plug(handler, dev, errp);
+    } else if (bus) {
+        hotplug_handler_plug(bus, dev, errp);
+    }
+}
+
+static void nyx_pc_unplug_request(HotplugHandler *handler, DeviceState *dev,
+                                  Error **errp)
+{
+    HotplugHandler *bus = qdev_get_bus_hotplug_handler(dev);
+
+    if (q35_handles(handler, dev)) {
+        NYX_PC_GET_CLASS(handler)->q35_hotplug->unplug_request(handler, dev,
+                                                               errp);
+    } else if (bus) {
+        hotplug_handler_unplug_request(bus, dev, errp);
+    }
+}
+
+static void nyx_pc_unplug(HotplugHandler *handler, DeviceState *dev,
+                          Error **errp)
+{
+    HotplugHandler *bus = qdev_get_bus_hotplug_handler(dev);
+
+    if (q35_handles(handler, dev)) {
+        NYX_PC_GET_CLASS(handler)->q35_hotplug->unplug(handler, dev, errp);
+    } else if (bus) {
+        hotplug_handler_unplug(bus, dev, errp);
+    }
+}
+
+/* Machine options are properties of the IOMMU. */
+
+static void nyx_pc_get_option(Object *obj, Visitor *v, const char *name,
+                              void *opaque, Error **errp)
+{
+    object_property_get(OBJECT(nyx_pc_iommu(obj)), name, v, errp);
+}
+
+static void nyx_pc_set_option(Object *obj, Visitor *v, const char *name,
+                              void *opaque, Error **errp)
+{
+    object_property_set(OBJECT(nyx_pc_iommu(obj)), name, v, errp);
+}
+
+static void nyx_pc_add_option(ObjectClass *oc, const char *name,
+                              const char *type, const char *help)
+{
+    object_class_property_add(oc, name, type, nyx_pc_get_option,
+                              nyx_pc_set_option, NULL, NULL);
+    object_class_property_set_description(oc, name, help);
+}
+
+static void nyx_pc_add_options(ObjectClass *oc)
+{
+    nyx_pc_add_option(oc, "stage1", "NyxStage1",
+        "IOMMU that the guest sees: none (intel, amd, virtio: not supported "
+        "yet)");
+    nyx_pc_add_option(oc, "default-isolation", "NyxIsolation",
+        "Domain of devices that name none: strict, shared, unmanaged");
+    nyx_pc_add_option(oc, "max-faults", "uint32",
+        "Faults within the window that a device may cause (default 10)");
+    nyx_pc_add_option(oc, "fault-window-ms", "uint32",
+        "Window in which faults count, in ms; 0 counts for ever (default "
+        "60000)");
+    nyx_pc_add_option(oc, "on-fault-limit", "NyxLimitAction",
+        "What happens past the limit: quarantine, report, reset-device, "
+        "pause-vm, reset-vm, shutdown");
+    nyx_pc_add_option(oc, "max-recoveries", "uint32",
+        "Recoveries of a device per hour, after which it fails (default 5)");
+    nyx_pc_add_option(oc, "scope", "NyxScope",
+        "Whom a quarantine takes in: device, domain");
+}
+
+static void nyx_pc_init(MachineState *machine)
+{
+    const MachineClass *q35 = NYX_PC_GET_CLASS(machine)->q35;
+    NyxIommu *iommu = nyx_pc_iommu(OBJECT(machine));
+
+    if (PC_MACHINE(machine)->default_bus_bypass_iommu) {
+        error_report("default-bus-bypass-iommu=on would let devices bypass "
+                     "nyx-iommu; use default-isolation=unmanaged instead");
+        exit(EXIT_FAILURE);
+    }
+    /* First, so that it sees the chipset's devices come, too. */
+    qdev_realize(DEVICE(iommu), NULL, &error_fatal);
+    q35->init(machine);
+}
+
+static void nyx_pc_instance_init(Object *obj)
+{
+    Object *iommu = object_new(TYPE_NYX_IOMMU);
+
+    object_property_add_child(obj, NYX_PC_IOMMU, iommu);
+    object_unref(iommu);
+}
+
+static void nyx_pc_inherit_compat(MachineClass *mc, const MachineClass *parent)
+{
+    for (guint i = 0; i < parent->compat_props->len; i++) {
+        g_ptr_array_add(mc->compat_props, parent->compat_props->pdata[i]);
+    }
+    compat_props_add(mc->compat_props, nyx_pc_compat,
+                     G_N_ELEMENTS(nyx_pc_compat));
+}
+
+static void nyx_pc_class_init(ObjectClass *oc, const void *data)
+{
+    MachineClass *mc = MACHINE_CLASS(oc);
+    HotplugHandlerClass *hc = HOTPLUG_HANDLER_CLASS(oc);
+    NyxPcClass *npc = NYX_PC_CLASS(oc);
+    ObjectClass *parent = object_class_get_parent(oc);
+
+    npc->q35 = MACHINE_CLASS(parent);
+    npc->q35_hotplug = HOTPLUG_HANDLER_CLASS(parent);
+
+    mc->desc = "Nyx PC (Q35 + ICH9, all devices behind nyx-iommu)";
+    mc->alias = "nyx-pc";
+    mc->is_default = false;
+    mc->deprecation_reason = NULL;
+    mc->init = nyx_pc_init;
+    mc->get_hotplug_handler = nyx_pc_get_hotplug_handler;
+    hc->pre_plug = nyx_pc_pre_plug;
+    hc->plug = nyx_pc_plug;
+    hc->unplug_request = nyx_pc_unplug_request;
+    hc->unplug = nyx_pc_unplug;
+    nyx_pc_inherit_compat(mc, MACHINE_CLASS(parent));
+    nyx_pc_add_options(oc);
+    nyx_iommu_add_device_property();
+}
+
+static const TypeInfo nyx_pc_info = {
+    .name = TYPE_NYX_PC,
+    .parent = NYX_PC_PARENT,
+    .class_size = sizeof(NyxPcClass),
+    .instance_init = nyx_pc_instance_init,
+    .class_init = nyx_pc_class_init,
+};
+
+static void nyx_pc_register_types(void)
+{
+    type_register_static(&nyx_pc_info);
+}
+
+type_init(nyx_pc_register_types)

@@ -1,0 +1,33 @@
+/*
+ * Nyx IOMMU: what it offers to a machine
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_IOMMU_NYX_NYX_IOMMU_H
+#define HW_IOMMU_NYX_NYX_IOMMU_H
+
+#include "hw/pci/pci_device.h"
+
+#define TYPE_NYX_IOMMU "nyx-iommu"
+OBJECT_DECLARE_SIMPLE_TYPE(NyxIommu, NYX_IOMMU)
+
+/*
+ * The IOMMU of this VM, or NULL.  To be realized before the first PCI device
+ * is: it takes over the DMA of all devices at and below that one's root bus.
+ */
+NyxIommu *nyx_iommu_get(void);
+
+/*
+ * May this device be realized?  Refuses, with the remedy, a device that would
+ * bypass the IOMMU, that names a domain which it cannot join, or whose backend
+ * cannot be confined.  BQL held.
+ */
+bool nyx_iommu_pre_plug(NyxIommu *iommu, DeviceState *dev, Error **errp);
+
+/* Give every PCI device the property "nyx-domain".  Once per process. */
+void nyx_iommu_add_device_property(void);
+
+#endif
