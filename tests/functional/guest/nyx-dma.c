@@ -8,9 +8,9 @@
  *                                                 what /dev/mem shows
  * nyx-dma PCI-ADDRESS repeat ADDRESS LENGTH COUNT write so many times
  *
- * Prints "RESULT HEX": ok, refused, gone (the registers read all-ones) or
- * error, and the first 32 bytes of the device's buffer. Status 0 for ok, 3 for
- * refused, 4 for gone.
+ * Prints "RESULT HEX COUNT": ok, refused, gone (the registers read all-ones)
+ * or error, the first 32 bytes of the device's buffer, and how many accesses
+ * the device said were refused. Status 0 for ok, 3 for refused, 4 for gone.
  *
  * Copyright (c) 2026 Nyx contributors
  *
@@ -37,6 +37,7 @@ enum { STATUS_OK = 0, STATUS_ERROR = 1, STATUS_REFUSED = 3, STATUS_GONE = 4 };
 typedef struct Device {
     volatile uint32_t *regs;
     volatile uint64_t *buffer;
+    unsigned refused;
 } Device;
 
 static void die(const char *what)
@@ -92,7 +93,7 @@ static void enable(const char *address)
 
 static Device open_device(const char *address)
 {
-    Device dev;
+    Device dev = { .refused = 0 };
 
     enable(address);
     dev.regs = map(open_file(address, "resource0"), NTD_REGISTERS_SIZE, 0);
@@ -127,7 +128,7 @@ static int finish(Device *dev, int status)
     for (int i = 0; i < SHOWN; i++) {
         printf("%02x", bytes[i]);
     }
-    printf("\n");
+    printf(" %u\n", dev->refused);
     return status;
 }
 
@@ -146,6 +147,7 @@ static int dma(Device *dev, uint32_t command, uint64_t address, uint32_t len)
     case NTD_RESULT_OK:
         return STATUS_OK;
     case NTD_RESULT_DMA_ERROR:
+        dev->refused++;
         return STATUS_REFUSED;
     case UINT32_MAX:
         return STATUS_GONE;

@@ -5,6 +5,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -15,7 +16,7 @@ from .paths import QEMU
 
 BOOT_SECONDS = 180
 KERNEL_ARGUMENTS = ('console=ttyS0 panic=-1 random.trust_cpu=on '
-                    'mitigations=off net.ifnames=0')
+                    'mitigations=off net.ifnames=0 ipv6.disable=1')
 # What libvirt gives a domain; the machine must work within it.
 SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,' \
           'resourcecontrol=deny'
@@ -87,8 +88,8 @@ class VM:
             '-run-with', 'exit-with-parent=on', '-sandbox', SANDBOX,
             '-kernel', str(self._image.kernel),
             '-initrd', str(self._image.initrd), '-append', append,
-            '-chardev', f'socket,id=qmp,fd={qmp}', '-mon',
-            'chardev=qmp,mode=control',
+            '-chardev', f'socket,id=qmp-socket,fd={qmp}',
+            '-object', 'monitor-qmp,id=qmp,chardev=qmp-socket',
             '-serial', f'file:{self.folder / "console.log"}',
             '-chardev', f'socket,id=agent,fd={serial}',
             '-serial', 'chardev:agent', *self.arguments]
@@ -119,14 +120,17 @@ class VM:
 
     def _explain(self, err):
         """An error with what QEMU or the guest last said."""
-        code = self._process.poll()
+        try:
+            code = self._process.wait(1 if self.monitor is None else 0)
+        except subprocess.TimeoutExpired:
+            return GuestTimeout(f'{err} The guest said last: '
+                                f'{self.console().strip()[-300:]}')
+        text = f'{err} QEMU ended with status {code}'
+        if code < 0:
+            text = f'{err} QEMU was ended by {signal.Signals(-code).name}'
         said = (self.folder / 'qemu.log').read_text().strip().splitlines()
-        if said:
-            return GuestDied(f'{err} QEMU said: {said[-1]}')
-        if code is not None:
-            return GuestDied(f'{err} QEMU ended with status {code}.')
-        return GuestTimeout(f'{err} The guest said last: '
-                            f'{self.console().strip()[-300:]}')
+        return GuestDied(f'{text} and said: {said[-1]}' if said
+                         else f'{text}.')
 
     def console(self):
         """All that the guest's kernel has said."""

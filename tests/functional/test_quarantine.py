@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""A device in use is cut off and recovered; guest and neighbours live on."""
+
+from nyxtest.case import GuestTest, needs_nyx
+from nyxtest.devices import add_disk, add_nic
+from nyxtest.guest import (block_device, bring_up, disk_load, disk_sum,
+                           fetch_sum, network_load, pci_address, sha256,
+                           write_random)
+
+MIB = 1 << 20
+# A driver of the kernel may take this long to give up or to try again.
+DRIVER_SECONDS = 90
+GAP_LIMIT_MS = 5000
+
+
+class _QuarantineTest(GuestTest):
+    """The victim shares its domain with a neighbour, both under load."""
+
+    driver = None
+
+    @classmethod
+    def add_victim(cls, vm):
+        """Add the device 'victim' in the domain 'common'."""
+
+    @classmethod
+    def start_victim(cls, vm):
+        """Start its load, named 'victim'."""
+
+    def check_victim(self):
+        """The victim does I/O, checked at both ends."""
+
+    @classmethod
+    def describe(cls, vm):
+        vm.domain('common', isolation='shared')
+        cls.add_victim(vm)
+        neighbour = 'virtio-blk-pci' if cls.driver == 'nvme' else 'nvme'
+        cls.neighbour = add_disk(vm, neighbour, 'neighbour', 'common')
+
+    @classmethod
+    def prepare(cls, vm):
+        cls.load = disk_load(vm, 'neighbour', block_device(vm, 'neighbour'),
+                             16, 8)
+        cls.victim_load = cls.start_victim(vm)
+
+    def quarantine(self):
+        self.vm.monitor.command('nyx-quarantine-device', device='victim',
+                                reason='a test')
+        self.assert_state('victim', 'quarantined')
+        self.assert_state('neighbour', 'operational')
+
+    def recover(self):
+        self.vm.monitor.command('nyx-recover-device', device='victim')
+        self.assert_state('victim', 'operational')
+
+    def rebind(self):
+        """What an administrator of the guest does: take it out and in."""
+        address = pci_address(self.vm, 'victim')
+        self.vm.agent.check(
+            f'echo 1 >/sys/bus/pci/devices/{address}/remove && '
+            'echo 1 >/sys/bus/pci/rescan', DRIVER_SECONDS)
+
+    def check_neighbour(self, when):
+        self.load.wait_bytes(4 * MIB)
+        now = self.load.progress()
+        self.assertEqual((now.errors, now.mismatches), (0, 0), when)
+        self.assertLess(now.longest_gap_ms, GAP_LIMIT_MS, when)
+
+    def test_quarantine_and_recovery(self):
+        since = self.vm.monitor.position()
+        self.load.restart_gap()
+        self.check_neighbour('before')
+        moved = self.victim_load.progress().bytes
+        self.assertGreater(moved, 0)
+        self.quarantine()
+        cut_off = self.victim_load.progress().bytes
+        self.check_neighbour('in quarantine')
+        # A block that was on its way may still be counted, no more.
+        self.assertLessEqual(self.victim_load.progress().bytes,
+                             cut_off + 2 * self.server.size)
+        self.victim_load.stop()
+        self.recover()
+        self.rebind()
+        self.check_victim()
+        self.check_neighbour('after recovery')
+        states = [e['data']['new'] for e in self.vm.monitor.seen(
+            'NYX_DEVICE_STATE', since, device='victim')]
+        self.assertEqual(states, ['quarantined', 'recovering', 'operational'])
+        self.assertEqual([e for e in self.vm.monitor.seen(
+            'NYX_DEVICE_STATE', since, device='neighbour')], [])
+        self.assertNotIn('neighbour', self.faults())
+
+
+class _DiskQuarantineTest(_QuarantineTest):
+    @classmethod
+    def add_victim(cls, vm):
+        cls.disk = add_disk(vm, cls.driver, 'victim', 'common')
+
+    @classmethod
+    def start_victim(cls, vm):
+        return disk_load(vm, 'victim', block_device(vm, 'victim'), 16, 8)
+
+    def check_victim(self):
+        device = block_device(self.vm, 'victim', DRIVER_SECONDS)
+        self.assertEqual(disk_sum(self.vm, device, 0, 4),
+                         sha256(self.disk.read(0, 4)))
+        self.assertEqual(write_random(self.vm, device, 32, 4),
+                         sha256(self.disk.read(32, 4)))
+
+
+class _NicQuarantineTest(_QuarantineTest):
+    allowed_trouble = ('NETDEV WATCHDOG',)
+
+    @classmethod
+    def add_victim(cls, vm):
+        cls.nic = add_nic(vm, cls.driver, 'victim', 'common')
+
+    @classmethod
+    def start_victim(cls, vm):
+        bring_up(vm, cls.nic)
+        return network_load(vm, 'victim', cls.server.url(cls.nic),
+                            cls.server.sha256)
+
+    def check_victim(self):
+        bring_up(self.vm, self.nic, DRIVER_SECONDS)
+        url = self.server.url(self.nic)
+        self.assertEqual(fetch_sum(self.vm, url), self.server.sha256)
+
+
+@needs_nyx
+class NvmeTest(_DiskQuarantineTest):
+    driver = 'nvme'
+
+
+@needs_nyx
+class VirtioBlkTest(_DiskQuarantineTest):
+    driver = 'virtio-blk-pci'
+
+
+@needs_nyx
+class VirtioScsiTest(_DiskQuarantineTest):
+    driver = 'virtio-scsi-pci'
+
+
+@needs_nyx
+class AhciTest(_DiskQuarantineTest):
+    driver = 'ahci'
+
+
+@needs_nyx
+class XhciTest(_DiskQuarantineTest):
+    driver = 'qemu-xhci'
+
+
+@needs_nyx
+class E1000Test(_NicQuarantineTest):
+    driver = 'e1000'
+
+
+@needs_nyx
+class E1000eTest(_NicQuarantineTest):
+    driver = 'e1000e'
+
+
+@needs_nyx
+class IgbTest(_NicQuarantineTest):
+    driver = 'igb'
+
+
+@needs_nyx
+class VirtioNetTest(_NicQuarantineTest):
+    driver = 'virtio-net-pci'
