@@ -174,10 +174,10 @@ static void restart_count(NyxEndpoint *ep)
     }
 }
 
-void nyx_containment_limit(NyxEndpoint *ep, uint64_t faults)
+void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
+                           uint64_t faults)
 {
     g_autofree char *name = nyx_endpoint_name(ep);
-    NyxLimitAction action = ep->policy.on_fault_limit;
 
     trace_nyx_limit(name, faults, NyxLimitAction_str(action));
     qapi_event_send_nyx_fault_limit(name, ep->domain->id, faults, action);

@@ -20,8 +20,9 @@
 void nyx_containment_report(NyxEndpoint *ep, const NyxFault *fault,
                             uint64_t total);
 
-/* Do what the policy names for an endpoint past its limit. */
-void nyx_containment_limit(NyxEndpoint *ep, uint64_t faults_in_window);
+/* Do what the policy names (or named then) for an endpoint past its limit. */
+void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
+                           uint64_t faults_in_window);
 
 /* Cut the endpoint off.  No effect if it is cut off already. */
 void nyx_containment_quarantine(NyxEndpoint *ep, const char *reason);

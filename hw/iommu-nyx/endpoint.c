@@ -302,7 +302,8 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
         ep->pending.fault = *nyx_fault_log_get(&ep->log, 0);
         if (verdict == NYX_FAULT_LIMIT) {
             ep->pending.limit = true;
-            contain = contains_at_limit(ep->policy.on_fault_limit);
+            ep->pending.action = ep->policy.on_fault_limit;
+            contain = contains_at_limit(ep->pending.action);
         }
         if (contain) {
             qatomic_set(&ep->blocked, true);
@@ -345,7 +346,7 @@ static void nyx_endpoint_report(void *opaque)
         nyx_containment_report(ep, &pending.fault, total);
     }
     if (pending.limit) {
-        nyx_containment_limit(ep, in_window);
+        nyx_containment_limit(ep, pending.action, in_window);
     }
 }
 

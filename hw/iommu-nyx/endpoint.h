@@ -32,6 +32,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(NyxEndpoint, NYX_ENDPOINT)
 typedef struct NyxPending {
     bool report;                /* emit @fault */
     bool limit;                 /* the limit was passed */
+    NyxLimitAction action;      /* what the policy named at that time */
     NyxFault fault;             /* the latest */
     int64_t reported_ns;        /* time of the last report; -1: none */
 } NyxPending;

@@ -100,23 +100,16 @@ void nyx_iommu_remove_domain(NyxIommu *iommu, NyxDomain *domain)
 NyxDomain *nyx_iommu_find_domain(NyxIommu *iommu, const char *id, Error **errp)
 {
     NyxDomain *domain;
-    Object *obj;
 
     QTAILQ_FOREACH(domain, &iommu->domains, link) {
         if (g_str_equal(domain->id, id)) {
             return domain;
         }
     }
-    obj = object_resolve_path_component(object_get_objects_root(), id);
-    obj = obj ? object_dynamic_cast(obj, TYPE_NYX_DOMAIN) : NULL;
-    if (!obj) {
-        error_setg(errp, "there is no domain '%s'", id);
-        error_append_hint(errp, "Create it with -object nyx-domain,id=%s or "
-                          "object-add.\n", id);
-        return NULL;
-    }
-    nyx_domain_bind(NYX_DOMAIN(obj), iommu);
-    return NYX_DOMAIN(obj);
+    error_setg(errp, "there is no domain '%s'", id);
+    error_append_hint(errp, "Create it with -object nyx-domain,id=%s or "
+                      "object-add.\n", id);
+    return NULL;
 }
 
 static void unref_domain(struct rcu_head *head)
@@ -157,7 +150,7 @@ static NyxDomain *nyx_iommu_automatic_domain(NyxIommu *iommu, NyxFunction *fn)
                              NyxIsolation_str(iommu->default_isolation));
     }
     domain = nyx_iommu_find_domain(iommu, id, NULL);
-    /* A device of that name may have been moved here; keep it strict. */
+    /* Of a group whose first device, of this very name, is gone by now. */
     while (domain && !nyx_domain_admits(domain, NULL, NULL)) {
         char *next = g_strconcat(id, "'", NULL);
 
@@ -411,6 +404,15 @@ static void nyx_iommu_ram_hotplug(void *opaque, uint64_t first, uint64_t last,
     }
 }
 
+/* Domains given with -object came before the machine. */
+static int bind_domain(Object *obj, void *opaque)
+{
+    if (object_dynamic_cast(obj, TYPE_NYX_DOMAIN)) {
+        nyx_domain_bind(NYX_DOMAIN(obj), opaque);
+    }
+    return 0;
+}
+
 static void nyx_iommu_realize(DeviceState *dev, Error **errp)
 {
     NyxIommu *iommu = NYX_IOMMU(dev);
@@ -436,6 +438,7 @@ static void nyx_iommu_realize(DeviceState *dev, Error **errp)
     device_listener_register(&iommu->device_listener);
     qemu_register_resettable(OBJECT(iommu));
     nyx_stats_register();
+    object_child_foreach(object_get_objects_root(), bind_domain, iommu);
 }
 
 /*

@@ -58,7 +58,7 @@ NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu);
 void nyx_iommu_add_domain(NyxIommu *iommu, NyxDomain *domain);
 void nyx_iommu_remove_domain(NyxIommu *iommu, NyxDomain *domain);
 
-/* By id; an automatic one, or a user's object.  The error names the remedy. */
+/* By id.  The error names the remedy. */
 NyxDomain *nyx_iommu_find_domain(NyxIommu *iommu, const char *id, Error **errp);
 
 /* By qdev id or QOM path. */

@@ -80,7 +80,7 @@ static void nyx_stats_get(StatsResultList **result, StatsTarget target,
 {
     NyxIommu *iommu = nyx_iommu_get();
     g_autoptr(NyxIommuInfo) info = nyx_query_iommu(iommu);
-    StatsList *list = NULL;
+    StatsList *list = NULL, **tail = &list;
 
     if (target != STATS_TARGET_VM) {
         return;
@@ -97,7 +97,7 @@ static void nyx_stats_get(StatsResultList **result, StatsTarget target,
         stats->value = g_new0(StatsValue, 1);
         stats->value->type = QTYPE_QNUM;
         stats->value->u.scalar = s->get(iommu, info);
-        QAPI_LIST_PREPEND(list, stats);
+        QAPI_LIST_APPEND(tail, stats);
     }
     if (list) {
         add_stats_entry(result, STATS_PROVIDER_NYX, NULL, list);
@@ -106,14 +106,14 @@ static void nyx_stats_get(StatsResultList **result, StatsTarget target,
 
 static void nyx_stats_schemas(StatsSchemaList **result, Error **errp)
 {
-    StatsSchemaValueList *list = NULL;
+    StatsSchemaValueList *list = NULL, **tail = &list;
 
     for (int i = 0; i < ARRAY_SIZE(nyx_statistics); i++) {
         StatsSchemaValue *value = g_new0(StatsSchemaValue, 1);
 
         value->name = g_strdup(nyx_statistics[i].name);
         value->type = nyx_statistics[i].type;
-        QAPI_LIST_PREPEND(list, value);
+        QAPI_LIST_APPEND(tail, value);
     }
     add_stats_schema(result, STATS_PROVIDER_NYX, STATS_TARGET_VM, list);
 }
