@@ -45,7 +45,7 @@ static void retired(void *tree);
 #define PAGE        NYX_PAGE_SIZE
 #define ARENA       (510 * GiB)     /* around a border of all levels */
 #define ARENA_SIZE  (4 * GiB)
-#define OPERATIONS  20000
+#define OPERATIONS  10000
 #define SAMPLES     32
 
 typedef struct Seen {
