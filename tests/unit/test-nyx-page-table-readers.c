@@ -20,7 +20,7 @@
 #define SLOTS           4
 #define ROUNDS          60
 #define OLD_GPA         (64 * GiB)
-#define NEW_GPA         (1024 * GiB)
+#define NEW_GPA         (1024 * GiB + PAGE)     /* allows leaves of 4 KiB only */
 
 typedef struct Race {
     NyxPageTable *pt;
