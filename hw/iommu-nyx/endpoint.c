@@ -269,6 +269,13 @@ static bool contains_at_limit(NyxLimitAction action)
 
 #define REPORT_INTERVAL_NS NANOSECONDS_PER_SECOND
 
+/*
+ * Pieces of one DMA follow each other within well under a microsecond; what
+ * comes later is a DMA of its own, even if it goes on where the last one ended.
+ * A DMA that the host interrupts may count twice.
+ */
+#define SAME_DMA_NS (5 * SCALE_US)
+
 /* Under @lock: have the main loop report, now or when a second has passed. */
 static void schedule_report(NyxEndpoint *ep, int64_t now)
 {
@@ -289,11 +296,16 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
                         uint64_t address, unsigned size, bool injected)
 {
     int64_t now = nyx_endpoint_now();
+    int64_t host_now = get_clock();
     bool contain = false;
 
     WITH_QEMU_LOCK_GUARD(&ep->lock) {
         NyxFaultVerdict verdict;
 
+        if (host_now - ep->piece_host_ns > SAME_DMA_NS) {
+            nyx_fault_log_break(&ep->log);
+        }
+        ep->piece_host_ns = host_now;
         verdict = nyx_fault_log_record(&ep->log, type, access, address, size,
                                        injected, now);
         if (verdict == NYX_FAULT_CONTINUED) {

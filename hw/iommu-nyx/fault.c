@@ -137,17 +137,23 @@ NyxFaultVerdict nyx_fault_log_record(NyxFaultLog *log, NyxFaultType type,
         .time_ns = now_ns,
         .count = 1,
     };
-    bool continued = log->total && address == log->piece_end &&
+    bool continued = log->open && address == log->piece_end &&
                      same_kind(&log->piece, &piece);
 
     g_assert(size > 0);
     log->piece = piece;
     log->piece_end = address + size;
+    log->open = true;
     if (continued) {
         return NYX_FAULT_CONTINUED;
     }
     ring_add(log, &piece);
     return count_fault(log, now_ns);
+}
+
+void nyx_fault_log_break(NyxFaultLog *log)
+{
+    log->open = false;
 }
 
 void nyx_fault_log_restart(NyxFaultLog *log)

@@ -13,8 +13,9 @@
  * What counts as one fault: one refused access to one page.  QEMU cuts one
  * DMA into pieces of at most 8 bytes where it hits no RAM; pieces of the same
  * type and direction that follow each other without a gap inside one 4 KiB page
- * (that of their first byte) are one fault.  The same access again (same start
- * address) is a new fault.  In the ring, consecutive faults of one type and
+ * (that of their first byte) are one fault, unless the caller knows better
+ * (nyx_fault_log_break()).  The same access again (same start address) is a new
+ * fault.  In the ring, consecutive faults of one type and
  * direction in one page share a record, whose count grows and whose address and
  * time are those of the latest.  Injected faults never mix with real ones.
  *
@@ -56,9 +57,10 @@ typedef struct NyxFaultLog {
     uint32_t ring_next;         /* where the next record goes */
     uint32_t ring_used;
 
-    /* The latest piece; meaningful once total is not 0. */
+    /* The latest piece; meaningful while open. */
     NyxFault piece;
     uint64_t piece_end;         /* address of the byte after it */
+    bool open;                  /* the next piece may continue it */
 
     uint64_t total;             /* faults, injected ones included */
     uint64_t since_restart;     /* of these, since the window was restarted */
@@ -95,6 +97,12 @@ NyxFaultVerdict nyx_fault_log_record(NyxFaultLog *log, NyxFaultType type,
                                      NyxAccess access, uint64_t address,
                                      unsigned size, bool injected,
                                      int64_t now_ns);
+
+/*
+ * Whatever comes next begins a new access: time has passed, so it cannot be a
+ * further piece of the last one.
+ */
+void nyx_fault_log_break(NyxFaultLog *log);
 
 /*
  * Forget the window (after recovery, or when a limit action has been taken);

@@ -64,10 +64,12 @@ static void prepare_regions(NyxQuarantine *q, Object *owner, PCIDevice *dev,
     }
     q->prepared = true;
     for (int i = 0; i < PCI_NUM_REGIONS; i++) {
+        PCIIORegion *bar = &dev->io_regions[i];
+
         if (has_bar(dev, i)) {
             memory_region_init_io(&q->cover[i], owner, &nyx_cover_ops, NULL,
                                   "nyx-bar-cover",
-                                  memory_region_size(dev->io_regions[i].memory));
+                                  memory_region_size(bar->memory));
         }
     }
     /* Not all of it: see nyx_endpoint_update_view() about 2^64 bytes. */
@@ -137,7 +139,8 @@ static void lock_bits(NyxQuarantine *q, PCIDevice *dev, uint16_t offset,
 static void lock_config(NyxQuarantine *q, PCIDevice *dev)
 {
     q->locks = 0;
-    lock_bits(q, dev, PCI_COMMAND, PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE,
+    lock_bits(q, dev, PCI_COMMAND,
+              PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE,
               PCI_COMMAND_INTX_DISABLE);
     if (msi_present(dev)) {
         lock_bits(q, dev, dev->msi_cap + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE,

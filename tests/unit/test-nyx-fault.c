@@ -176,6 +176,22 @@ static void test_pieces_apart(void)
     nyx_fault_log_destroy(&log);
 }
 
+/* DMA that goes on where another one ended, but later, is one of its own. */
+static void test_break(void)
+{
+    NyxFaultLog log;
+
+    nyx_fault_log_init(&log);
+    nyx_fault_log_break(&log);
+    g_assert_cmpuint(record_dma(&log, NYX_ACCESS_W, 0x1000, 64, 0), ==, 1);
+    nyx_fault_log_break(&log);
+    g_assert_cmpuint(record_dma(&log, NYX_ACCESS_W, 0x1040, 64, 0), ==, 1);
+    g_assert_cmpuint(record_dma(&log, NYX_ACCESS_W, 0x1080, 64, 0), ==, 0);
+    g_assert_cmpuint(nyx_fault_log_total(&log), ==, 2);
+    g_assert_cmpuint(nyx_fault_log_get(&log, 0)->count, ==, 2);
+    nyx_fault_log_destroy(&log);
+}
+
 static void test_window_edges(void)
 {
     NyxFaultLog log;
@@ -307,6 +323,7 @@ int main(int argc, char **argv)
     g_test_add_func("/nyx/fault/ring-shares-record", test_ring_shares_record);
     g_test_add_func("/nyx/fault/pieces", test_pieces);
     g_test_add_func("/nyx/fault/pieces-apart", test_pieces_apart);
+    g_test_add_func("/nyx/fault/break", test_break);
     g_test_add_func("/nyx/fault/window-edges", test_window_edges);
     g_test_add_func("/nyx/fault/for-ever", test_for_ever);
     g_test_add_func("/nyx/fault/limit-zero", test_limit_zero);
