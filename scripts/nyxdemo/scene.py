@@ -108,9 +108,9 @@ class Rogue:
     def read(self, address, size):
         return self._run('read', hex(address), size)
 
-    def overwrite(self, address, size, count):
-        """Write so many pieces of this size, one after another."""
-        return self._run('repeat', hex(address), size, count)
+    def overwrite(self, address, size, pages):
+        """Write a piece of this size into each of so many pages."""
+        return self._run('sweep', hex(address), size, pages)
 
     def use_window(self):
         """Move data both ways within the window, and compare."""

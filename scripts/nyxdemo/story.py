@@ -12,8 +12,9 @@ from .scene import (CAGE, LOAD_FIRST_MIB, LOAD_MIB, MAX_FAULTS,
                     MAX_RECOVERIES, ROGUE, WINDOW, WINDOW_SIZE, KernelMemory,
                     Rogue)
 
-PIECE = 256                     # bytes of one access of the rogue
-PIECES = 16                     # 4 KiB: more accesses than its limit allows
+PAGE = 4096
+PIECE = 64                      # bytes of one access of the rogue
+PAGES = 16                      # more accesses than its limit allows
 GAP_LIMIT_MS = 5000             # a busy host lets everything pause a little
 DOMAINS = {'disk0': 'storage', 'disk1': 'storage', 'nic0': 'net0',
            'nic1': 'net1', ROGUE: CAGE}
@@ -117,11 +118,11 @@ class Story:
         report, memory = self._report, self._memory
         report.act('3. The rogue attacks the guest\'s kernel')
         self._banner = memory.dump(memory.banner, 64)
-        self._calls = memory.dump(memory.calls, PIECE * PIECES)
+        self._calls = memory.dump(memory.calls, PAGES * PAGE)
         report.line('guest', f'kernel banner at {memory.banner:#x}: '
                     f'"{_text(self._banner[:32])}..."')
-        report.line('guest', f'system call table at {memory.calls:#x}: '
-                    f'SHA-256 {_digest(self._calls)}...')
+        report.line('guest', f'{PAGES} pages from the system call table at '
+                    f'{memory.calls:#x}: SHA-256 {_digest(self._calls)}...')
         self._since = self._vm.monitor.position()
         report.line('rogue', f'reads the kernel at {memory.banner:#x}')
         answer = self._rogue.read(memory.banner, 64)
@@ -130,37 +131,37 @@ class Story:
         self._check('it brought nothing but ones',
                     bytes(answer.data) == b'\xff' * 32,
                     answer.data[:16].hex(' '))
-        faults = self._vm.monitor.command('query-nyx-faults', device=ROGUE)
-        self._check('the read is recorded', len(faults) == 1 and
-                    faults[0]['type'] == 'unmapped' and
-                    faults[0]['access'] == 'r' and
-                    memory.banner <= faults[0]['address'] <
-                    memory.banner + 64, _fault(faults))
+        found = self._recorded('r')
+        self._check('the read is recorded with type and address',
+                    _pages(found) == {memory.banner // PAGE} and
+                    {f['type'] for f in found} == {'unmapped'}, _fault(found))
         self._phase('during the attack', self._overwrite)
+
+    def _recorded(self, access):
+        """Fault records of the rogue in this direction, newest first."""
+        return [fault for fault in self._vm.monitor.command(
+            'query-nyx-faults', device=ROGUE) if fault['access'] == access]
 
     def _overwrite(self):
         memory = self._memory
-        seen = self._device()['total-faults']
-        self._report.line('rogue', 'overwrites the system call table at '
-                          f'{memory.calls:#x}, {PIECE} bytes at a time')
-        answer = self._rogue.overwrite(memory.calls, PIECE, PIECES)
+        self._report.line('rogue', f'overwrites {PAGES} pages of the kernel, '
+                          f'first the system call table at {memory.calls:#x}')
+        answer = self._rogue.overwrite(memory.calls, PIECE, PAGES)
         self._wait_state(self._since, 'quarantined',
                          'past its limit the rogue is quarantined')
         self._vm.monitor.wait_event('NYX_FAULT_LIMIT', self._since,
                                     device=ROGUE)
-        total = self._device()['total-faults'] - seen
+        found = self._recorded('w')
+        first = memory.calls // PAGE
         # The device may vanish between an access and its result.
+        expected = [set(range(first, first + answer.refused + more))
+                    for more in (0, 1)]
         self._check('every write is refused and recorded',
-                    total - answer.refused in (0, 1) and total > 0,
-                    f'{total} faults')
-        self._check(f'it took more than {MAX_FAULTS} faults',
-                    self._device()['total-faults'] > MAX_FAULTS)
-        faults = self._vm.monitor.command('query-nyx-faults', device=ROGUE)
-        self._check('the writes are recorded with type and address',
-                    faults[0]['type'] == 'unmapped' and
-                    faults[0]['access'] == 'w' and
-                    memory.calls <= faults[0]['address'] <
-                    memory.calls + PIECE * PIECES, _fault(faults))
+                    bool(found) and _pages(found) in expected,
+                    f'{len(_pages(found))} pages, latest {_fault(found)}')
+        total = self._device()['total-faults']
+        self._check(f'that took more than {MAX_FAULTS} faults',
+                    total > MAX_FAULTS, f'{total}')
 
     def cut_off(self):
         report = self._report
@@ -191,8 +192,8 @@ class Story:
         report, memory = self._report, self._memory
         report.act('6. It misbehaves again, and has used up its recoveries')
         since = self._vm.monitor.position()
-        report.line('rogue', 'overwrites the system call table again')
-        self._rogue.overwrite(memory.calls, PIECE, PIECES)
+        report.line('rogue', 'overwrites the same pages again')
+        self._rogue.overwrite(memory.calls, PIECE, PAGES)
         self._wait_state(since, 'quarantined', 'it is quarantined again')
         report.line('operator', 'nyx-recover-device rogue')
         try:
@@ -212,8 +213,8 @@ class Story:
         self._phase('after the rogue has failed')
         self._check("the kernel's banner is unchanged",
                     memory.dump(memory.banner, 64) == self._banner)
-        calls = memory.dump(memory.calls, PIECE * PIECES)
-        self._check('the system call table is unchanged',
+        calls = memory.dump(memory.calls, PAGES * PAGE)
+        self._check('the system call table is unchanged, as are the pages after it',
                     calls == self._calls, f'SHA-256 {_digest(calls)}...')
         self._scene.stop_loads()
         for disk in self._scene.disks:
@@ -257,6 +258,10 @@ def _digest(data):
 
 def _text(data):
     return ''.join(chr(b) if 32 <= b < 127 else '.' for b in data)
+
+
+def _pages(faults):
+    return {fault['address'] // PAGE for fault in faults}
 
 
 def _fault(faults):

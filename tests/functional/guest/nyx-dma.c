@@ -6,7 +6,8 @@
  * nyx-dma PCI-ADDRESS fill  BYTE                  the device's buffer, no DMA
  * nyx-dma PCI-ADDRESS window ADDRESS LENGTH       both ways, compared with
  *                                                 what /dev/mem shows
- * nyx-dma PCI-ADDRESS repeat ADDRESS LENGTH COUNT write so many times
+ * nyx-dma PCI-ADDRESS sweep ADDRESS LENGTH COUNT write into so many pages, at
+ *                                                 the same place in each
  *
  * Prints "RESULT HEX COUNT": ok, refused, gone (the registers read all-ones)
  * or error, the first 32 bytes of the device's buffer, and how many accesses
@@ -31,6 +32,7 @@
 #define PCI_COMMAND 4
 #define PCI_COMMAND_MEMORY_MASTER 6
 #define SHOWN 32
+#define PAGE 4096
 
 enum { STATUS_OK = 0, STATUS_ERROR = 1, STATUS_REFUSED = 3, STATUS_GONE = 4 };
 
@@ -197,12 +199,12 @@ static int window(Device *dev, uint64_t address, uint32_t len)
     return status;
 }
 
-static int repeat(Device *dev, uint64_t address, uint32_t len, uint64_t count)
+static int sweep(Device *dev, uint64_t address, uint32_t len, uint64_t count)
 {
     int status = STATUS_OK;
 
     for (uint64_t i = 0; i < count && status != STATUS_GONE; i++) {
-        status = dma(dev, NTD_CMD_WRITE, address + i * len, len);
+        status = dma(dev, NTD_CMD_WRITE, address + i * PAGE, len);
     }
     return status;
 }
@@ -211,7 +213,7 @@ static int usage(void)
 {
     fprintf(stderr, "Usage: nyx-dma PCI-ADDRESS read ADDRESS LENGTH | "
             "write ADDRESS LENGTH BYTE | fill BYTE | window ADDRESS LENGTH | "
-            "repeat ADDRESS LENGTH COUNT\n");
+            "sweep ADDRESS LENGTH COUNT\n");
     return 2;
 }
 
@@ -246,8 +248,8 @@ int main(int argc, char **argv)
     if (!strcmp(verb, "window")) {
         return finish(&dev, window(&dev, n[0], n[1]));
     }
-    if (!strcmp(verb, "repeat")) {
-        return finish(&dev, repeat(&dev, n[0], n[1], n[2]));
+    if (!strcmp(verb, "sweep")) {
+        return finish(&dev, sweep(&dev, n[0], n[1], n[2]));
     }
     return usage();
 }

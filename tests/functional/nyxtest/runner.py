@@ -7,6 +7,8 @@ results.json ({"passed": N, "failed": N, "skipped": N, "tests": [...]}).
 """
 
 import ast
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -120,10 +122,27 @@ class Run:
         (LOGS / 'results.tap').write_text('\n'.join(lines) + '\n')
 
 
+@contextlib.contextmanager
+def _alone():
+    """Only one run at a time writes to the folder of the logs."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (LOGS / 'lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print('functional: waiting for another run to end', flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def run(names):
     """Run what names stand for; returns the exit status."""
     classes = choose(names)
-    LOGS.mkdir(parents=True, exist_ok=True)
+    with _alone():
+        return _run(classes)
+
+
+def _run(classes):
     if not QEMU.exists():
         raise NyxTestError(f'{QEMU} is missing; run "make" first, or set QEMU '
                            'to the program to test.')
