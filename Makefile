@@ -87,6 +87,6 @@ patches: bootstrap-patches configured
 .PHONY: clean distclean
 clean:
 	@if [ -f $(BUILD)/build.ninja ]; then $(NINJA) -t clean; fi
-	rm -rf $(BUILD)/asan $(BUILD)/tsan $(BUILD)/docs-html $(BUILD)/patches
+	rm -rf $(BUILD)/asan $(BUILD)/tsan $(BUILD)/docs-html $(BUILD)/docs-doctrees $(BUILD)/patches
 distclean:
 	rm -rf $(BUILD) qemu-source qemu-source.*
