@@ -57,24 +57,53 @@ static void cut_off(NyxEndpoint *ep)
     memory_region_transaction_commit();
 }
 
-static void quarantine_one(NyxEndpoint *ep, const char *reason)
+/* Does a device of the endpoint reach memory past it? */
+static bool bypasses(NyxEndpoint *ep)
 {
-    if (step(ep, NYX_EVENT_CONTAIN, reason)) {
-        cut_off(ep);
-        nyx_iommu_stats(ep->iommu)->quarantines++;
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        if (nyx_device_bypasses(fn->dev, NULL)) {
+            return true;
+        }
     }
+    return false;
+}
+
+/* True if the endpoint was operational. */
+static bool quarantine_one(NyxEndpoint *ep, const char *reason)
+{
+    /* A state that says quarantined while DMA goes on would be a lie. */
+    if (bypasses(ep) || !step(ep, NYX_EVENT_CONTAIN, reason)) {
+        return false;
+    }
+    cut_off(ep);
+    nyx_iommu_stats(ep->iommu)->quarantines++;
+    return true;
+}
+
+/* Returns those that were operational. */
+static GPtrArray *quarantine_scope(NyxEndpoint *ep, const char *reason)
+{
+    GPtrArray *taken = g_ptr_array_new();
+    NyxEndpoint *other;
+
+    if (quarantine_one(ep, reason)) {
+        g_ptr_array_add(taken, ep);
+    }
+    if (ep->policy.scope == NYX_SCOPE_DOMAIN) {
+        QTAILQ_FOREACH(other, &ep->domain->endpoints, domain_link) {
+            if (quarantine_one(other, reason)) {
+                g_ptr_array_add(taken, other);
+            }
+        }
+    }
+    return taken;
 }
 
 void nyx_containment_quarantine(NyxEndpoint *ep, const char *reason)
 {
-    NyxEndpoint *other;
-
-    quarantine_one(ep, reason);
-    if (ep->policy.scope == NYX_SCOPE_DOMAIN) {
-        QTAILQ_FOREACH(other, &ep->domain->endpoints, domain_link) {
-            quarantine_one(other, reason);
-        }
-    }
+    g_ptr_array_unref(quarantine_scope(ep, reason));
 }
 
 static bool reset_functions(NyxEndpoint *ep, Error **errp)
@@ -153,7 +182,7 @@ bool nyx_containment_recover(NyxEndpoint *ep, bool force, Error **errp)
     return true;
 }
 
-static void quarantine_at_limit(NyxEndpoint *ep, uint64_t faults)
+static GPtrArray *quarantine_at_limit(NyxEndpoint *ep, uint64_t faults)
 {
     g_autofree char *reason = NULL;
 
@@ -163,7 +192,18 @@ static void quarantine_at_limit(NyxEndpoint *ep, uint64_t faults)
     } else {
         reason = g_strdup_printf("%" PRIu64 " faults", faults);
     }
-    nyx_containment_quarantine(ep, reason);
+    return quarantine_scope(ep, reason);
+}
+
+/* Whom the quarantine took in, the recovery lets go. */
+static void reset_at_limit(NyxEndpoint *ep, uint64_t faults)
+{
+    g_autoptr(GPtrArray) taken = quarantine_at_limit(ep, faults);
+
+    for (guint i = 0; i < taken->len; i++) {
+        /* If no recoveries are left the state tells so. */
+        nyx_containment_recover(taken->pdata[i], false, NULL);
+    }
 }
 
 /* The action is done; from here on faults count anew. */
@@ -184,12 +224,10 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
 
     switch (action) {
     case NYX_LIMIT_ACTION_QUARANTINE:
-        quarantine_at_limit(ep, faults);
+        g_ptr_array_unref(quarantine_at_limit(ep, faults));
         break;
     case NYX_LIMIT_ACTION_RESET_DEVICE:
-        quarantine_at_limit(ep, faults);
-        /* If no recoveries are left the state tells so. */
-        nyx_containment_recover(ep, false, NULL);
+        reset_at_limit(ep, faults);
         break;
     case NYX_LIMIT_ACTION_REPORT:
         restart_count(ep);

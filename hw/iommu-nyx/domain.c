@@ -29,10 +29,6 @@
 #define LEGACY_BIOS_FIRST   0xc0000ULL
 #define LEGACY_BIOS_LAST    0xfffffULL
 
-/* IOAPIC, HPET, local APICs and flash: never device memory of a peer. */
-#define CHIPSET_FIRST       0xfec00000ULL
-#define CHIPSET_LAST        0xffffffffULL
-
 static uint64_t nyx_domain_next_generation(void)
 {
     static uint64_t generation;
@@ -199,9 +195,9 @@ static bool check_target(NyxDomain *domain, uint64_t first, uint64_t last,
                           "peer-to-peer=on.\n");
         return false;
     }
-    if (overlaps(first, last, CHIPSET_FIRST, CHIPSET_LAST)) {
+    if (nyx_ram_window_overlaps(first, last)) {
         error_setg(errp, "guest physical range 0x%" PRIx64 "..0x%" PRIx64
-                   " belongs to the chipset, not to a device", first, last);
+                   " is neither all RAM nor all device memory", first, last);
         return false;
     }
     return true;
@@ -247,6 +243,11 @@ bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,
             error_setg(errp, "iova range 0x%" PRIx64 "..0x%" PRIx64 " overlaps "
                        "a mapping of domain '%s'; unmap it first",
                        iova, iova_last, domain->id);
+        } else if (ret == -ENOSPC) {
+            error_setg(errp, "the table of domain '%s' would exceed %llu MiB",
+                       domain->id, NYX_TABLE_BYTES_MAX / MiB);
+            error_append_hint(errp, "Align iova and gpa alike to 2 MiB, with "
+                              "large-pages=on.\n");
         } else {
             error_setg_errno(errp, -ret, "cannot map into domain '%s'",
                              domain->id);

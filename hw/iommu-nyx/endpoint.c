@@ -158,7 +158,9 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
     }
     if (likely((t.perm & flag) == flag)) {
         return (IOMMUTLBEntry) {
-            .target_as = &address_space_memory,
+            .target_as = likely(!domain->peer_to_peer)
+                         ? &address_space_memory
+                         : nyx_iommu_peer_target(ep->iommu, t.gpa),
             .iova = iova & ~t.mask,
             .translated_addr = t.gpa,
             .addr_mask = t.mask,
@@ -296,19 +298,18 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
                         uint64_t address, unsigned size, bool injected)
 {
     int64_t now = nyx_endpoint_now();
-    int64_t host_now = get_clock();
     bool contain = false;
 
     WITH_QEMU_LOCK_GUARD(&ep->lock) {
         NyxFaultVerdict verdict;
 
-        if (host_now - ep->piece_host_ns > SAME_DMA_NS) {
+        if (get_clock() - ep->piece_host_ns > SAME_DMA_NS) {
             nyx_fault_log_break(&ep->log);
         }
-        ep->piece_host_ns = host_now;
         verdict = nyx_fault_log_record(&ep->log, type, access, address, size,
                                        injected, now);
         if (verdict == NYX_FAULT_CONTINUED) {
+            ep->piece_host_ns = get_clock();
             return;
         }
         ep->pending.fault = *nyx_fault_log_get(&ep->log, 0);
@@ -321,6 +322,8 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
             qatomic_set(&ep->blocked, true);
         }
         schedule_report(ep, now);
+        /* Last, as the time that all this took is no gap between pieces. */
+        ep->piece_host_ns = get_clock();
     }
     trace_nyx_fault(ep, NyxFaultType_str(type), NyxAccess_str(access), address,
                     size);

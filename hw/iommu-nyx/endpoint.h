@@ -73,7 +73,7 @@ struct NyxEndpoint {
 
     QemuMutex lock;
     NyxFaultLog log;
-    int64_t piece_host_ns;      /* host's clock at the latest piece */
+    int64_t piece_host_ns;      /* host's clock after the latest piece */
     NyxPending pending;
     QEMUBH *bh;
     QEMUTimer *timer;

@@ -12,6 +12,7 @@
 #include "hw/pci/pci.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/virtio/virtio-pci.h"
+#include "iommu.h"
 #include "net/net.h"
 #include "net/vhost_net.h"
 #include "qapi/error.h"
@@ -62,20 +63,39 @@ static bool uses_vhost_net(PCIDevice *dev)
     return nc && get_vhost_net(nc);
 }
 
+static bool uses_vhost_crypto(PCIDevice *dev)
+{
+    Object *backend;
+
+    if (!object_property_find(OBJECT(dev), "cryptodev")) {
+        return false;
+    }
+    backend = object_property_get_link(OBJECT(dev), "cryptodev", NULL);
+    return backend && g_str_has_prefix(object_get_typename(backend),
+                                       "cryptodev-vhost");
+}
+
+/* By type, as QEMU builds without the one or the other. */
 NyxBackend nyx_device_backend(PCIDevice *dev)
 {
+    static const struct {
+        const char *prefix;
+        NyxBackend backend;
+    } types[] = {
+        { "vfio-user-", NYX_BACKEND_VFIO_USER },
+        { "vfio-", NYX_BACKEND_VFIO },
+        { "x-pci-proxy-", NYX_BACKEND_PROXY },
+        { "vhost-user-", NYX_BACKEND_VHOST_USER },
+        { "vhost-", NYX_BACKEND_VHOST },
+    };
     const char *type = object_get_typename(OBJECT(dev));
 
-    if (g_str_has_prefix(type, "vfio-user-pci")) {
-        return NYX_BACKEND_VFIO_USER;
+    for (int i = 0; i < ARRAY_SIZE(types); i++) {
+        if (g_str_has_prefix(type, types[i].prefix)) {
+            return types[i].backend;
+        }
     }
-    if (g_str_has_prefix(type, "vfio-pci")) {
-        return NYX_BACKEND_VFIO;
-    }
-    if (g_str_has_prefix(type, "vhost-user-")) {
-        return NYX_BACKEND_VHOST_USER;
-    }
-    if (g_str_has_prefix(type, "vhost-") || uses_vhost_net(dev)) {
+    if (uses_vhost_net(dev) || uses_vhost_crypto(dev)) {
         return NYX_BACKEND_VHOST;
     }
     return NYX_BACKEND_EMULATED;
@@ -119,6 +139,7 @@ void nyx_function_drain_io(NyxFunction *fn)
 
 static void nyx_function_finalize(Object *obj)
 {
+    nyx_iommu_forget_function(NYX_FUNCTION(obj));
     g_free(NYX_FUNCTION(obj)->wanted_domain);
 }
 

@@ -28,6 +28,7 @@ struct NyxFunction {
     PCIDevice *dev;             /* parent */
     char *wanted_domain;        /* property nyx-domain; NULL: automatic */
     NyxEndpoint *endpoint;      /* while the device is realized */
+    NyxEndpoint *claimed;       /* made for it while it is being realized */
     NyxQuarantine quarantine;
     QTAILQ_ENTRY(NyxFunction) link;     /* in its endpoint */
 };

@@ -23,6 +23,7 @@
 #include "qemu/module.h"
 #include "qemu/rcu.h"
 #include "qom/object_interfaces.h"
+#include "system/address-spaces.h"
 #include "system/reset.h"
 #include "stats.h"
 #include "trace.h"
@@ -50,6 +51,12 @@ NyxRamMap *nyx_iommu_ram(NyxIommu *iommu)
 MemoryRegion *nyx_iommu_pci_memory(NyxIommu *iommu)
 {
     return iommu->bus->address_space_mem;
+}
+
+AddressSpace *nyx_iommu_peer_target(NyxIommu *iommu, uint64_t gpa)
+{
+    return nyx_ram_window_contains(gpa, gpa) ? &address_space_memory
+                                             : &iommu->pci_as;
 }
 
 NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu)
@@ -190,7 +197,14 @@ static NyxEndpoint *nyx_iommu_endpoint(NyxIommu *iommu, PCIBus *bus, int devfn)
 static AddressSpace *nyx_iommu_address_space(PCIBus *bus, void *opaque,
                                              int devfn)
 {
-    return &nyx_iommu_endpoint(opaque, bus, devfn)->as;
+    NyxIommu *iommu = opaque;
+    NyxEndpoint *ep = nyx_iommu_endpoint(iommu, bus, devfn);
+
+    /* So that it does not stay if the device cannot be realized after all. */
+    if (iommu->plugging && QTAILQ_EMPTY(&ep->functions)) {
+        iommu->plugging->claimed = ep;
+    }
+    return &ep->as;
 }
 
 static const PCIIOMMUOps nyx_iommu_ops = {
@@ -201,6 +215,8 @@ static const PCIIOMMUOps nyx_iommu_ops = {
 static void nyx_iommu_attach_bus(NyxIommu *iommu, PCIDevice *host_bridge)
 {
     iommu->bus = pci_device_root_bus(host_bridge);
+    address_space_init(&iommu->pci_as, iommu->bus->address_space_mem,
+                       "nyx-peers");
     pci_setup_iommu(iommu->bus, &nyx_iommu_ops, iommu);
 }
 
@@ -212,6 +228,21 @@ static void nyx_iommu_remove_endpoint(NyxIommu *iommu, NyxEndpoint *ep)
     nyx_iommu_move_endpoint(iommu, ep, NULL);
     QTAILQ_REMOVE(&iommu->endpoints, ep, link);
     nyx_endpoint_free(ep);
+}
+
+void nyx_iommu_forget_function(NyxFunction *fn)
+{
+    NyxIommu *iommu = nyx_iommu_get();
+
+    if (!iommu) {
+        return;
+    }
+    if (iommu->plugging == fn) {
+        iommu->plugging = NULL;
+    }
+    if (fn->claimed && QTAILQ_EMPTY(&fn->claimed->functions)) {
+        nyx_iommu_remove_endpoint(iommu, fn->claimed);
+    }
 }
 
 NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
@@ -335,6 +366,7 @@ bool nyx_iommu_pre_plug(NyxIommu *iommu, DeviceState *dev, Error **errp)
         error_prepend(errp, "device '%s': ", dev->id ?: type);
         return false;
     }
+    iommu->plugging = fn;
     return true;
 }
 
@@ -364,6 +396,8 @@ static void nyx_iommu_device_realize(DeviceListener *listener, DeviceState *dev)
         }
         nyx_endpoint_set_domain(ep, domain);
     }
+    fn->claimed = NULL;
+    iommu->plugging = NULL;
     nyx_endpoint_add_function(ep, fn);
     trace_nyx_attach(DEVICE(dev)->id ?: object_get_typename(OBJECT(dev)),
                      ep->domain->id);
@@ -465,6 +499,10 @@ static int nyx_iommu_get_stage1(Object *obj, Error **errp)
 
 static void nyx_iommu_set_stage1(Object *obj, int value, Error **errp)
 {
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "stage1 cannot change while the VM runs");
+        return;
+    }
     NYX_IOMMU(obj)->stage1 = value;
 }
 

@@ -28,10 +28,12 @@ struct NyxIommu {
 
     PCIBus *bus;                /* root bus whose devices it serves */
     NyxRamMap ram;
+    AddressSpace pci_as;        /* memory of PCI devices, no chipset, no RAM */
     DeviceListener device_listener;
     Error *migration_blocker;
     QTAILQ_HEAD(, NyxDomain) domains;       /* in order of creation */
     QTAILQ_HEAD(, NyxEndpoint) endpoints;   /* in order of creation */
+    NyxFunction *plugging;      /* may be realized, and is not yet */
     NyxIommuStats stats;
     /* Of endpoints that are gone, so that totals never go back. */
     uint64_t past_faults;
@@ -52,6 +54,12 @@ typedef struct NyxDeviceWindows {
 NyxPolicy nyx_iommu_policy(NyxIommu *iommu);
 NyxRamMap *nyx_iommu_ram(NyxIommu *iommu);
 MemoryRegion *nyx_iommu_pci_memory(NyxIommu *iommu);
+
+/*
+ * Where a translation of a domain with peer-to-peer leads: to device memory,
+ * but not to the chipset's registers (ECAM, IOAPIC, HPET).  Any thread.
+ */
+AddressSpace *nyx_iommu_peer_target(NyxIommu *iommu, uint64_t gpa);
 NyxDeviceWindows nyx_iommu_device_windows(NyxIommu *iommu);
 NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu);
 
@@ -64,6 +72,9 @@ NyxDomain *nyx_iommu_find_domain(NyxIommu *iommu, const char *id, Error **errp);
 /* By qdev id or QOM path. */
 NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
                                      Error **errp);
+
+/* A device is finalized, perhaps one that could not be realized. */
+void nyx_iommu_forget_function(NyxFunction *fn);
 
 /*
  * Can DMA of the device be confined at all?  True for @isolation unmanaged.

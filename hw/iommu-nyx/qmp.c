@@ -37,6 +37,20 @@ static NyxFunction *need_function(const char *device, Error **errp)
     return iommu ? nyx_iommu_find_function(iommu, device, errp) : NULL;
 }
 
+/* One whose DMA the IOMMU sees, and could stop. */
+static NyxFunction *need_confined(const char *device, Error **errp)
+{
+    NyxFunction *fn = need_function(device, errp);
+    Error *why = NULL;
+
+    if (fn && nyx_device_bypasses(fn->dev, &why)) {
+        error_propagate_prepend(errp, why, "device '%s' bypasses the IOMMU, "
+                                "so only device_del stops it: ", device);
+        return NULL;
+    }
+    return fn;
+}
+
 static NyxDomain *need_domain(const char *id, Error **errp)
 {
     NyxIommu *iommu = need_iommu(errp);
@@ -56,46 +70,52 @@ NyxIommuInfo *qmp_query_nyx_iommu(Error **errp)
     return nyx_query_iommu(nyx_iommu_get());
 }
 
+/* Without a Nyx IOMMU there are no domains, devices and faults. */
+
 NyxDomainInfoList *qmp_query_nyx_domains(Error **errp)
 {
-    NyxIommu *iommu = need_iommu(errp);
+    NyxIommu *iommu = nyx_iommu_get();
 
     return iommu ? nyx_query_domains(iommu) : NULL;
 }
 
 NyxDeviceInfoList *qmp_query_nyx_devices(const char *device, Error **errp)
 {
-    NyxIommu *iommu = need_iommu(errp);
-    NyxFunction *only = NULL;
+    NyxFunction *only = device ? need_function(device, errp) : NULL;
 
-    if (!iommu) {
+    if (!nyx_iommu_get() || (device && !only)) {
         return NULL;
     }
-    if (device) {
-        only = nyx_iommu_find_function(iommu, device, errp);
-        if (!only) {
-            return NULL;
-        }
-    }
-    return nyx_query_devices(iommu, only);
+    return nyx_query_devices(nyx_iommu_get(), only);
 }
 
 NyxFaultInfoList *qmp_query_nyx_faults(const char *device, bool has_limit,
                                        uint32_t limit, Error **errp)
 {
-    NyxIommu *iommu = need_iommu(errp);
-    NyxFunction *only = NULL;
+    NyxFunction *only = device ? need_function(device, errp) : NULL;
 
-    if (!iommu) {
+    if (!nyx_iommu_get() || (device && !only)) {
         return NULL;
     }
-    if (device) {
-        only = nyx_iommu_find_function(iommu, device, errp);
-        if (!only) {
-            return NULL;
+    return nyx_query_faults(nyx_iommu_get(), only,
+                            has_limit ? limit : UINT32_MAX);
+}
+
+static bool can_confine_all(NyxEndpoint *ep, NyxIsolation isolation,
+                            Error **errp)
+{
+    NyxFunction *fn;
+    ERRP_GUARD();
+
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        if (!nyx_iommu_can_confine(fn->dev, isolation, errp)) {
+            g_autofree char *name = nyx_function_name(fn);
+
+            error_prepend(errp, "device '%s': ", name);
+            return false;
         }
     }
-    return nyx_query_faults(iommu, only, has_limit ? limit : UINT32_MAX);
+    return true;
 }
 
 void qmp_nyx_assign_device(const char *device, const char *id, Error **errp)
@@ -118,8 +138,7 @@ void qmp_nyx_assign_device(const char *device, const char *id, Error **errp)
     if (!nyx_domain_admits(domain, ep, errp)) {
         return;
     }
-    if (!nyx_iommu_can_confine(fn->dev, domain->isolation, errp)) {
-        error_prepend(errp, "device '%s': ", device);
+    if (!can_confine_all(ep, domain->isolation, errp)) {
         return;
     }
     if (domain != ep->domain) {
@@ -163,19 +182,19 @@ void qmp_nyx_unmap(const char *id, uint64_t iova, uint64_t size, Error **errp)
 void qmp_nyx_quarantine_device(const char *device, const char *reason,
                                Error **errp)
 {
-    NyxFunction *fn = need_function(device, errp);
-    Error *why = NULL;
+    NyxFunction *fn = need_confined(device, errp);
+    NyxEndpoint *ep;
 
     if (!fn) {
         return;
     }
-    if (nyx_device_bypasses(fn->dev, &why)) {
-        error_propagate_prepend(errp, why, "device '%s' bypasses the IOMMU, "
-                                "so only device_del stops it: ", device);
-        return;
+    ep = fn->endpoint;
+    nyx_containment_quarantine(ep, reason ?: "by the operator");
+    if (ep->policy.scope == NYX_SCOPE_DOMAIN) {
+        nyx_domain_quiesce(ep->domain);
+    } else {
+        wait_for_dma(ep);
     }
-    nyx_containment_quarantine(fn->endpoint, reason ?: "by the operator");
-    wait_for_dma(fn->endpoint);
 }
 
 void qmp_nyx_recover_device(const char *device, bool has_force, bool force,
@@ -259,7 +278,7 @@ void qmp_nyx_inject_fault(const char *device, uint64_t address,
                           NyxAccess access, bool has_count, uint32_t count,
                           Error **errp)
 {
-    NyxFunction *fn = need_function(device, errp);
+    NyxFunction *fn = need_confined(device, errp);
 
     if (!fn) {
         return;

@@ -30,31 +30,65 @@ typedef struct NyxRamRange {
     MemoryRegion *alias;        /* in the view */
 } NyxRamRange;
 
-/* Where the machine puts RAM; a BAR that is backed by memory lies elsewhere. */
-static bool in_ram_window(uint64_t first, uint64_t last)
+typedef struct NyxRamWindow {
+    uint64_t first;
+    uint64_t bytes;
+} NyxRamWindow;
+
+#define RAM_WINDOWS 3
+
+static void get_ram_windows(NyxRamWindow window[RAM_WINDOWS])
 {
     MachineState *machine = MACHINE(qdev_get_machine());
     X86MachineState *x86ms = X86_MACHINE(machine);
     DeviceMemoryState *hotplug = machine->device_memory;
 
-    if (last < x86ms->below_4g_mem_size) {
-        return true;
+    window[0] = (NyxRamWindow) { 0, x86ms->below_4g_mem_size };
+    window[1] = (NyxRamWindow) { x86ms->above_4g_mem_start,
+                                 x86ms->above_4g_mem_size };
+    window[2] = (NyxRamWindow) {};
+    if (hotplug) {
+        window[2] = (NyxRamWindow) { hotplug->base,
+                                     memory_region_size(&hotplug->mr) };
     }
-    if (first >= x86ms->above_4g_mem_start &&
-        last - x86ms->above_4g_mem_start < x86ms->above_4g_mem_size) {
-        return true;
-    }
-    return hotplug && first >= hotplug->base &&
-           last - hotplug->base < memory_region_size(&hotplug->mr);
 }
 
+bool nyx_ram_window_contains(uint64_t first, uint64_t last)
+{
+    NyxRamWindow window[RAM_WINDOWS];
+
+    get_ram_windows(window);
+    for (int i = 0; i < RAM_WINDOWS; i++) {
+        if (first >= window[i].first && last >= first &&
+            last - window[i].first < window[i].bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool nyx_ram_window_overlaps(uint64_t first, uint64_t last)
+{
+    NyxRamWindow window[RAM_WINDOWS];
+
+    get_ram_windows(window);
+    for (int i = 0; i < RAM_WINDOWS; i++) {
+        if (window[i].bytes && last >= window[i].first &&
+            first <= window[i].first + (window[i].bytes - 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A BAR that is backed by memory lies elsewhere. */
 static bool is_guest_ram(const MemoryRegionSection *section, uint64_t first,
                          uint64_t last)
 {
     return memory_region_is_ram(section->mr) && !section->readonly &&
            object_dynamic_cast(memory_region_owner(section->mr),
                                TYPE_MEMORY_BACKEND) &&
-           in_ram_window(first, last);
+           nyx_ram_window_contains(first, last);
 }
 
 static uint64_t section_first(const MemoryRegionSection *section)

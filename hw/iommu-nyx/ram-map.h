@@ -37,6 +37,10 @@ void nyx_ram_map_init(NyxRamMap *map, Object *owner, NyxRamHotplugFn *hotplug,
                       void *opaque);
 void nyx_ram_map_destroy(NyxRamMap *map);
 
+/* Where a PC puts RAM, and nothing but RAM and what the chipset lays over it. */
+bool nyx_ram_window_contains(uint64_t first, uint64_t last);
+bool nyx_ram_window_overlaps(uint64_t first, uint64_t last);
+
 /* Is every byte of the range RAM?  Holds for this moment. */
 bool nyx_ram_map_contains(NyxRamMap *map, uint64_t first, uint64_t last);
 

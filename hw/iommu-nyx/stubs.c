@@ -27,20 +27,23 @@ NyxIommuInfo *qmp_query_nyx_iommu(Error **errp)
 
 NyxDomainInfoList *qmp_query_nyx_domains(Error **errp)
 {
-    not_supported(errp);
     return NULL;
 }
 
 NyxDeviceInfoList *qmp_query_nyx_devices(const char *device, Error **errp)
 {
-    not_supported(errp);
+    if (device) {
+        not_supported(errp);
+    }
     return NULL;
 }
 
 NyxFaultInfoList *qmp_query_nyx_faults(const char *device, bool has_limit,
                                        uint32_t limit, Error **errp)
 {
-    not_supported(errp);
+    if (device) {
+        not_supported(errp);
+    }
     return NULL;
 }
 
