@@ -34,8 +34,8 @@ NyxTest *nyx_test_start(const char *machine, const char *fmt, ...)
     g_assert(t->ram != MAP_FAILED);
     close(fd);
 
-    t->qts = qtest_initf("-M %s,memory-backend=ram -nodefaults -m %" PRIu64 "M "
-                         "-object memory-backend-file,id=ram,mem-path=%s,"
+    t->qts = qtest_initf("-M %s,memory-backend=guest-ram -nodefaults -m %" PRIu64 "M "
+                         "-object memory-backend-file,id=guest-ram,mem-path=%s,"
                          "size=%" PRIu64 ",share=on %s",
                          machine, (uint64_t)(NYX_RAM_SIZE / MIB(1)), path,
                          (uint64_t)NYX_RAM_SIZE, options);
