@@ -24,6 +24,13 @@ void nyx_containment_report(NyxEndpoint *ep, const NyxFault *fault,
                                   fault->time_ns, total, fault->injected);
 }
 
+static bool may_step(NyxEndpoint *ep, NyxStateEvent event)
+{
+    NyxDeviceState state = ep->state;
+
+    return nyx_state_step(&state, event);
+}
+
 /* False if the state machine forbids it. */
 static bool step(NyxEndpoint *ep, NyxStateEvent event, const char *reason)
 {
@@ -49,35 +56,23 @@ static void cut_off(NyxEndpoint *ep)
     NyxFunction *fn;
 
     qatomic_set(&ep->blocked, true);
-    memory_region_transaction_begin();
     nyx_endpoint_update_view(ep);
     QTAILQ_FOREACH(fn, &ep->functions, link) {
         nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev, &ep->trap);
     }
-    memory_region_transaction_commit();
-}
-
-/* Does a device of the endpoint reach memory past it? */
-static bool bypasses(NyxEndpoint *ep)
-{
-    NyxFunction *fn;
-
-    QTAILQ_FOREACH(fn, &ep->functions, link) {
-        if (nyx_device_bypasses(fn->dev, NULL)) {
-            return true;
-        }
-    }
-    return false;
+    /* What was started before would reach guest memory later. */
+    nyx_endpoint_drain_io(ep);
 }
 
 /* True if the endpoint was operational. */
 static bool quarantine_one(NyxEndpoint *ep, const char *reason)
 {
     /* A state that says quarantined while DMA goes on would be a lie. */
-    if (bypasses(ep) || !step(ep, NYX_EVENT_CONTAIN, reason)) {
+    if (nyx_endpoint_bypassed(ep, NULL) || !may_step(ep, NYX_EVENT_CONTAIN)) {
         return false;
     }
     cut_off(ep);
+    step(ep, NYX_EVENT_CONTAIN, reason);
     nyx_iommu_stats(ep->iommu)->quarantines++;
     return true;
 }
@@ -93,7 +88,8 @@ static GPtrArray *quarantine_scope(NyxEndpoint *ep, const char *reason)
     }
     if (ep->policy.scope == NYX_SCOPE_DOMAIN) {
         QTAILQ_FOREACH(other, &ep->domain->endpoints, domain_link) {
-            if (quarantine_one(other, reason)) {
+            if (!nyx_endpoint_builtin(other) &&
+                quarantine_one(other, reason)) {
                 g_ptr_array_add(taken, other);
             }
         }
@@ -123,6 +119,7 @@ static void set_to_work(NyxEndpoint *ep)
     WITH_QEMU_LOCK_GUARD(&ep->lock) {
         nyx_fault_log_restart(&ep->log);
         ep->pending.limit = false;
+        ep->pending.restart = false;
         qatomic_set(&ep->blocked, false);
     }
     nyx_endpoint_update_view(ep);
@@ -140,17 +137,17 @@ static bool may_recover(NyxEndpoint *ep, bool force, const char *name,
         return true;
     }
     if (ep->state == NYX_DEVICE_STATE_FAILED) {
-        error_setg(errp, "device '%s' has failed", name);
-        error_append_hint(errp, "Recover it with force=true, or remove it.\n");
+        error_setg(errp, "device '%s' has failed; recover it with force=true, "
+                   "or remove it", name);
         return false;
     }
     if (!nyx_recovery_budget_left(&ep->budget, ep->policy.max_recoveries,
                                   nyx_endpoint_now())) {
         step(ep, NYX_EVENT_EXHAUSTED, "no recoveries left");
         error_setg(errp, "device '%s' has had %" PRIu32 " recoveries within "
-                   "the last hour, and fails", name,
+                   "the last hour, and fails; recover it with force=true, or "
+                   "remove it", name,
                    nyx_recovery_budget_used(&ep->budget, nyx_endpoint_now()));
-        error_append_hint(errp, "Recover it with force=true, or remove it.\n");
         return false;
     }
     return true;
@@ -219,6 +216,10 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
 {
     g_autofree char *name = nyx_endpoint_name(ep);
 
+    /* It was cut off meanwhile, by the operator or with its domain. */
+    if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
+        return;
+    }
     trace_nyx_limit(name, faults, NyxLimitAction_str(action));
     qapi_event_send_nyx_fault_limit(name, ep->domain->id, faults, action);
 
@@ -230,7 +231,10 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
         reset_at_limit(ep, faults);
         break;
     case NYX_LIMIT_ACTION_REPORT:
-        restart_count(ep);
+        /* Not at once, or a flood of faults were a flood of events. */
+        WITH_QEMU_LOCK_GUARD(&ep->lock) {
+            ep->pending.restart = true;
+        }
         break;
     case NYX_LIMIT_ACTION_PAUSE_VM:
         restart_count(ep);

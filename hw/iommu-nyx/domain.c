@@ -143,10 +143,9 @@ bool nyx_domain_admits(NyxDomain *domain, NyxEndpoint *joining, Error **errp)
         if (other != joining) {
             g_autofree char *name = nyx_endpoint_name(other);
 
-            error_setg(errp, "domain '%s' is strict and has device '%s'",
+            error_setg(errp, "domain '%s' is strict and has device '%s'; use a "
+                       "domain of its own, or one with isolation=shared",
                        domain->id, name);
-            error_append_hint(errp, "Use a domain of its own for each device, "
-                              "or a domain with isolation=shared.\n");
             return false;
         }
     }
@@ -190,9 +189,8 @@ static bool check_target(NyxDomain *domain, uint64_t first, uint64_t last,
     }
     if (!domain->peer_to_peer) {
         error_setg(errp, "guest physical range 0x%" PRIx64 "..0x%" PRIx64
-                   " is not all RAM", first, last);
-        error_append_hint(errp, "Device memory can be mapped in a domain with "
-                          "peer-to-peer=on.\n");
+                   " is not all RAM, and device memory can only be mapped in "
+                   "a domain with peer-to-peer=on", first, last);
         return false;
     }
     if (nyx_ram_window_overlaps(first, last)) {
@@ -244,10 +242,9 @@ bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,
                        "a mapping of domain '%s'; unmap it first",
                        iova, iova_last, domain->id);
         } else if (ret == -ENOSPC) {
-            error_setg(errp, "the table of domain '%s' would exceed %llu MiB",
+            error_setg(errp, "the table of domain '%s' would exceed %llu MiB; "
+                       "align iova and gpa alike to 2 MiB, with large-pages=on",
                        domain->id, NYX_TABLE_BYTES_MAX / MiB);
-            error_append_hint(errp, "Align iova and gpa alike to 2 MiB, with "
-                              "large-pages=on.\n");
         } else {
             error_setg_errno(errp, -ret, "cannot map into domain '%s'",
                              domain->id);
@@ -307,7 +304,7 @@ void nyx_domain_quiesce(NyxDomain *domain)
     NyxEndpoint *ep;
 
     QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
-        nyx_endpoint_drain_io(ep);
+        nyx_endpoint_renew(ep);
     }
     /* Accesses run inside RCU read-side critical sections. */
     drain_call_rcu();
@@ -492,8 +489,8 @@ static bool nyx_domain_prepare_delete(UserCreatable *uc, Error **errp)
         return true;
     }
     name = nyx_endpoint_name(QTAILQ_FIRST(&domain->endpoints));
-    error_setg(errp, "domain '%s' is in use by device '%s'", domain->id, name);
-    error_append_hint(errp, "Move its devices with nyx-assign-device first.\n");
+    error_setg(errp, "domain '%s' is in use by device '%s'; move its devices "
+               "with nyx-assign-device first", domain->id, name);
     return false;
 }
 

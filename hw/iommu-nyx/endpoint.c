@@ -9,10 +9,12 @@
 #include "qemu/osdep.h"
 #include "containment.h"
 #include "endpoint.h"
+#include "held-maps.h"
 #include "hw/pci/pci_bridge.h"
 #include "hw/pci/pci_bus.h"
 #include "interrupt.h"
 #include "iommu.h"
+#include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qemu/rcu.h"
@@ -205,6 +207,9 @@ void nyx_endpoint_update_view(NyxEndpoint *ep)
     bool translate = mode == NYX_DMA_MODE_TRANSLATING;
     NyxEndpointView *v = &ep->view;
 
+    if (!nyx_iommu_ready(ep->iommu)) {
+        return;
+    }
     memory_region_transaction_begin();
     memory_region_set_enabled(&v->block, mode == NYX_DMA_MODE_BLOCKED);
     memory_region_set_enabled(&v->ram, pass);
@@ -214,6 +219,9 @@ void nyx_endpoint_update_view(NyxEndpoint *ep)
     memory_region_set_enabled(&v->msi, pass || translate);
     /* QEMU cannot show one region of 2^64 bytes below another. */
     memory_region_set_enabled(&v->unmapped, pass);
+    if (translate && !ep->trap_as.root) {
+        address_space_init(&ep->trap_as, &ep->trap, "nyx-trap");
+    }
     memory_region_transaction_commit();
     trace_nyx_endpoint_view(ep, NyxDmaMode_str(mode));
 }
@@ -229,7 +237,6 @@ static void nyx_endpoint_init_view(NyxEndpoint *ep)
 {
     NyxEndpointView *v = &ep->view;
     Object *owner = OBJECT(ep);
-    MemoryRegion *pci = nyx_iommu_pci_memory(ep->iommu);
 
     memory_region_init_io(&ep->trap, owner, &nyx_trap_ops, ep, "nyx-trap",
                           UINT64_MAX);
@@ -240,8 +247,8 @@ static void nyx_endpoint_init_view(NyxEndpoint *ep)
     memory_region_init_alias(&v->ram, owner, "nyx-pass-through",
                              &nyx_iommu_ram(ep->iommu)->view, 0, UINT64_MAX);
     add_to_view(v, &v->ram, VIEW_CONTENT, 0);
-    memory_region_init_alias(&v->devices, owner, "nyx-peers", pci, 0,
-                             UINT64_MAX);
+    memory_region_init_alias(&v->devices, owner, "nyx-peers",
+                             nyx_iommu_peers(ep->iommu), 0, UINT64_MAX);
     add_to_view(v, &v->devices, VIEW_DEVICES, 0);
     memory_region_init_alias(&v->system, owner, "nyx-unmanaged",
                              get_system_memory(), 0, UINT64_MAX);
@@ -283,13 +290,13 @@ static void schedule_report(NyxEndpoint *ep, int64_t now)
 {
     NyxPending *p = &ep->pending;
 
-    if (p->limit || p->reported_ns < 0 ||
-        now - p->reported_ns >= REPORT_INTERVAL_NS) {
-        p->reported_ns = now;
-        p->report = true;
+    if (p->report) {
+        return;
+    }
+    p->report = true;
+    if (p->reported_ns < 0 || now - p->reported_ns >= REPORT_INTERVAL_NS) {
         qemu_bh_schedule(ep->bh);
-    } else if (!p->report) {
-        p->report = true;
+    } else {
         timer_mod(ep->timer, p->reported_ns + REPORT_INTERVAL_NS);
     }
 }
@@ -313,13 +320,13 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
             return;
         }
         ep->pending.fault = *nyx_fault_log_get(&ep->log, 0);
-        if (verdict == NYX_FAULT_LIMIT) {
+        /* Who is cut off cannot get worse, nor free by going on. */
+        if (verdict == NYX_FAULT_LIMIT && !qatomic_read(&ep->blocked)) {
             ep->pending.limit = true;
             ep->pending.action = ep->policy.on_fault_limit;
             contain = contains_at_limit(ep->pending.action);
-        }
-        if (contain) {
-            qatomic_set(&ep->blocked, true);
+            qatomic_set(&ep->blocked, contain);
+            qemu_bh_schedule(ep->bh);
         }
         schedule_report(ep, now);
         /* Last, as the time that all this took is no gap between pieces. */
@@ -337,31 +344,47 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
     }
 }
 
+/* Under @lock: what is due now; the rest stays pending. */
+static NyxPending take_pending(NyxEndpoint *ep, int64_t now)
+{
+    NyxPending *p = &ep->pending;
+    NyxPending due = *p;
+
+    due.report = p->report && (p->reported_ns < 0 ||
+                               now - p->reported_ns >= REPORT_INTERVAL_NS);
+    if (due.report) {
+        p->report = false;
+        p->reported_ns = now;
+        if (p->restart) {
+            p->restart = false;
+            nyx_fault_log_restart(&ep->log);
+        }
+    }
+    p->limit = false;
+    return due;
+}
+
 /* Main loop: tell the world, and do what the policy says. */
 static void nyx_endpoint_report(void *opaque)
 {
     NyxEndpoint *ep = opaque;
-    NyxPending pending;
+    int64_t now = nyx_endpoint_now();
+    NyxPending due;
     uint64_t total, in_window;
 
     WITH_QEMU_LOCK_GUARD(&ep->lock) {
-        pending = ep->pending;
-        ep->pending.report = false;
-        ep->pending.limit = false;
-        if (pending.report) {
-            ep->pending.reported_ns = nyx_endpoint_now();
-        }
+        in_window = nyx_fault_log_in_window(&ep->log, now);
         total = nyx_fault_log_total(&ep->log);
-        in_window = nyx_fault_log_in_window(&ep->log, nyx_endpoint_now());
+        due = take_pending(ep, now);
     }
     if (!nyx_endpoint_leader(ep)) {
         return;
     }
-    if (pending.report) {
-        nyx_containment_report(ep, &pending.fault, total);
+    if (due.report) {
+        nyx_containment_report(ep, &due.fault, total);
     }
-    if (pending.limit) {
-        nyx_containment_limit(ep, pending.action, in_window);
+    if (due.limit) {
+        nyx_containment_limit(ep, due.action, in_window);
     }
 }
 
@@ -397,6 +420,36 @@ char *nyx_endpoint_name(NyxEndpoint *ep)
     NyxFunction *fn = nyx_endpoint_leader(ep);
 
     return fn ? nyx_function_name(fn) : g_strdup("(no device)");
+}
+
+bool nyx_endpoint_bypassed(NyxEndpoint *ep, Error **errp)
+{
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        const char *why = nyx_device_bypasses(fn->dev);
+
+        if (why) {
+            g_autofree char *name = nyx_function_name(fn);
+
+            error_setg(errp, "device '%s' bypasses the IOMMU, as %s; only "
+                       "device_del stops it", name, why);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool nyx_endpoint_builtin(NyxEndpoint *ep)
+{
+    NyxFunction *fn = nyx_endpoint_leader(ep);
+    g_autofree char *path = NULL;
+
+    if (!fn) {
+        return true;
+    }
+    path = object_get_canonical_path(OBJECT(fn->dev));
+    return !g_str_has_prefix(path, "/machine/peripheral");
 }
 
 void nyx_endpoint_add_function(NyxEndpoint *ep, NyxFunction *fn)
@@ -439,6 +492,16 @@ void nyx_endpoint_drain_io(NyxEndpoint *ep)
     }
 }
 
+void nyx_endpoint_renew(NyxEndpoint *ep)
+{
+    NyxFunction *fn;
+
+    nyx_endpoint_drain_io(ep);
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        nyx_device_renew_maps(fn->dev);
+    }
+}
+
 /* Life */
 
 NyxEndpoint *nyx_endpoint_new(NyxIommu *iommu, PCIBus *bus, int devfn)
@@ -453,7 +516,6 @@ NyxEndpoint *nyx_endpoint_new(NyxIommu *iommu, PCIBus *bus, int devfn)
     memory_region_transaction_begin();
     nyx_endpoint_init_view(ep);
     address_space_init(&ep->as, &ep->view.root, "nyx-endpoint");
-    address_space_init(&ep->trap_as, &ep->trap, "nyx-trap");
     nyx_endpoint_update_policy(ep);
     nyx_endpoint_update_view(ep);
     memory_region_transaction_commit();
@@ -472,7 +534,9 @@ void nyx_endpoint_free(NyxEndpoint *ep)
     timer_del(ep->timer);
     /* In this order: RCU frees the contents of the address spaces first. */
     address_space_destroy(&ep->as);
-    address_space_destroy(&ep->trap_as);
+    if (ep->trap_as.root) {
+        address_space_destroy(&ep->trap_as);
+    }
     call_rcu1(&ep->rcu, nyx_endpoint_unparent);
 }
 
@@ -486,7 +550,11 @@ static void nyx_endpoint_instance_init(Object *obj)
     nyx_recovery_budget_init(&ep->budget);
     nyx_iotlb_init(&ep->iotlb);
     ep->pending.reported_ns = -1;
-    ep->bh = qemu_bh_new(nyx_endpoint_report, ep);
+    /*
+     * In the context that nested event loops leave alone: a device that waits
+     * for its I/O inside its own reset must not be reset once more.
+     */
+    ep->bh = aio_bh_new(iohandler_get_aio_context(), nyx_endpoint_report, ep);
     ep->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, nyx_endpoint_report, ep);
 }
 

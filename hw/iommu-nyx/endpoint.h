@@ -32,6 +32,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(NyxEndpoint, NYX_ENDPOINT)
 typedef struct NyxPending {
     bool report;                /* emit @fault */
     bool limit;                 /* the limit was passed */
+    bool restart;               /* count anew from the next report on */
     NyxLimitAction action;      /* what the policy named at that time */
     NyxFault fault;             /* the latest */
     int64_t reported_ns;        /* time of the last report; -1: none */
@@ -40,7 +41,7 @@ typedef struct NyxPending {
 typedef struct NyxEndpointView {
     MemoryRegion root;          /* contains the others */
     MemoryRegion ram;           /* pass-through: guest RAM */
-    MemoryRegion devices;       /* pass-through with peer-to-peer: PCI memory */
+    MemoryRegion devices;       /* pass-through with peer-to-peer: their memory */
     MemoryRegion system;        /* unmanaged: all of system memory */
     IOMMUMemoryRegion translate;
     MemoryRegion msi;           /* the interrupt filter */
@@ -62,7 +63,7 @@ struct NyxEndpoint {
     AddressSpace as;            /* what the devices see */
     NyxEndpointView view;
     MemoryRegion trap;          /* refuses and records every access */
-    AddressSpace trap_as;       /* where refused translations lead */
+    AddressSpace trap_as;       /* where refused translations lead, if any */
     bool blocked;               /* atomic; set at once, cleared by recovery */
     NyxIotlb iotlb;
 
@@ -110,8 +111,26 @@ void nyx_endpoint_update_view(NyxEndpoint *ep);
 /* The policy of the domain, the endpoint's own or the machine's changed. */
 void nyx_endpoint_update_policy(NyxEndpoint *ep);
 
-/* Wait for the block I/O of its devices. */
+/*
+ * Does a device of the endpoint reach memory past it?  Then nothing that is
+ * done to the endpoint stops it.  @errp names the device and says why.
+ */
+bool nyx_endpoint_bypassed(NyxEndpoint *ep, Error **errp);
+
+/* Is it part of the machine, rather than something a user added? */
+bool nyx_endpoint_builtin(NyxEndpoint *ep);
+
+/*
+ * Wait for the block I/O of its devices.  As long as their storage takes; the
+ * VM stands still meanwhile.
+ */
 void nyx_endpoint_drain_io(NyxEndpoint *ep);
+
+/*
+ * What the devices may access has changed: no request goes on by the old
+ * translation.  DMA that other threads do is not waited for.
+ */
+void nyx_endpoint_renew(NyxEndpoint *ep);
 
 /* Virtual clock, ns */
 int64_t nyx_endpoint_now(void);

@@ -35,6 +35,11 @@ NyxFunction *nyx_function_of(PCIDevice *dev)
     return NYX_FUNCTION(obj);
 }
 
+NyxQuarantine *nyx_quarantine_of(PCIDevice *dev)
+{
+    return &nyx_function_of(dev)->quarantine;
+}
+
 char *nyx_function_name(NyxFunction *fn)
 {
     DeviceState *dev = DEVICE(fn->dev);
@@ -55,7 +60,9 @@ static bool uses_vhost_net(PCIDevice *dev)
     g_autofree char *id = NULL;
     NetClientState *nc;
 
-    if (!object_property_find(OBJECT(dev), "netdev")) {
+    /* Other models do not use the vhost that a netdev may have. */
+    if (!object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_PCI) ||
+        !object_property_find(OBJECT(dev), "netdev")) {
         return false;
     }
     id = object_property_get_str(OBJECT(dev), "netdev", NULL);
@@ -101,19 +108,17 @@ NyxBackend nyx_device_backend(PCIDevice *dev)
     return NYX_BACKEND_EMULATED;
 }
 
-bool nyx_device_bypasses(PCIDevice *dev, Error **errp)
+const char *nyx_device_bypasses(PCIDevice *dev)
 {
     if (pci_bus_bypass_iommu(pci_get_bus(dev))) {
-        error_setg(errp, "its bus has bypass_iommu=on");
-        return true;
+        return "its bus has bypass_iommu=on";
     }
     if (object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_PCI) &&
         !object_property_get_bool(OBJECT(dev), "iommu_platform", NULL)) {
-        error_setg(errp, "a virtio device with iommu_platform=off accesses "
-                   "memory directly");
-        return true;
+        return "a virtio device with iommu_platform=off accesses memory "
+               "directly";
     }
-    return false;
+    return NULL;
 }
 
 static bool is_behind(DeviceState *dev, DeviceState *ancestor)
@@ -137,10 +142,23 @@ void nyx_function_drain_io(NyxFunction *fn)
     }
 }
 
-static void nyx_function_finalize(Object *obj)
+/*
+ * With its device.  One whose realize failed at the end, after it had been
+ * announced as realized, is not announced as unrealized.
+ */
+static void nyx_function_unparent(Object *obj)
 {
     nyx_iommu_forget_function(NYX_FUNCTION(obj));
+}
+
+static void nyx_function_finalize(Object *obj)
+{
     g_free(NYX_FUNCTION(obj)->wanted_domain);
+}
+
+static void nyx_function_class_init(ObjectClass *oc, const void *data)
+{
+    oc->unparent = nyx_function_unparent;
 }
 
 static const TypeInfo nyx_function_info = {
@@ -148,6 +166,7 @@ static const TypeInfo nyx_function_info = {
     .parent = TYPE_OBJECT,
     .instance_size = sizeof(NyxFunction),
     .instance_finalize = nyx_function_finalize,
+    .class_init = nyx_function_class_init,
 };
 
 static void nyx_function_register_types(void)

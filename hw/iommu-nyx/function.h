@@ -45,8 +45,11 @@ char *nyx_function_bdf(NyxFunction *fn);
 /* What stands behind a device; valid before it is realized. */
 NyxBackend nyx_device_backend(PCIDevice *dev);
 
-/* Does the device reach memory past any IOMMU?  Valid before realize. */
-bool nyx_device_bypasses(PCIDevice *dev, Error **errp);
+/*
+ * Does the device reach memory past any IOMMU?  Why, or NULL if it does not.
+ * Valid before realize.
+ */
+const char *nyx_device_bypasses(PCIDevice *dev);
 
 /* Wait for the block I/O of the device and of what hangs off it. */
 void nyx_function_drain_io(NyxFunction *fn);

@@ -35,8 +35,15 @@ void hmp_info_nyx(Monitor *mon, const QDict *qdict)
                    info->iotlb->misses, info->iotlb->invalidations);
 }
 
+/* Devices without an id go by their QOM path, which may be long. */
+static int widest(int width, const char *text)
+{
+    return MAX(width, (int)strlen(text));
+}
+
 void hmp_info_nyx_devices(Monitor *mon, const QDict *qdict)
 {
+    int device_width = strlen("DEVICE"), domain_width = strlen("DOMAIN");
     Error *err = NULL;
     g_autoptr(NyxDeviceInfoList) list =
         qmp_query_nyx_devices(qdict_get_try_str(qdict, "device"), &err);
@@ -44,16 +51,21 @@ void hmp_info_nyx_devices(Monitor *mon, const QDict *qdict)
     if (hmp_handle_error(mon, err)) {
         return;
     }
-    monitor_printf(mon, "%-20s %-12s %-20s %-12s %-12s %8s\n", "DEVICE", "BDF",
-                   "DOMAIN", "STATE", "DMA", "FAULTS");
+    for (NyxDeviceInfoList *item = list; item; item = item->next) {
+        device_width = widest(device_width, item->value->device);
+        domain_width = widest(domain_width, item->value->domain);
+    }
+    monitor_printf(mon, "%-*s %-12s %-*s %-12s %-12s %s\n", device_width,
+                   "DEVICE", "BDF", domain_width, "DOMAIN", "STATE", "DMA",
+                   "FAULTS");
     for (NyxDeviceInfoList *item = list; item; item = item->next) {
         NyxDeviceInfo *d = item->value;
 
-        monitor_printf(mon, "%-20s %-12s %-20s %-12s %-12s ", d->device, d->bdf,
-                       d->domain, NyxDeviceState_str(d->state),
-                       NyxDmaMode_str(d->dma));
+        monitor_printf(mon, "%-*s %-12s %-*s %-12s %-12s ", device_width,
+                       d->device, d->bdf, domain_width, d->domain,
+                       NyxDeviceState_str(d->state), NyxDmaMode_str(d->dma));
         if (d->faults_observable) {
-            monitor_printf(mon, "%8" PRIu64 "\n", d->total_faults);
+            monitor_printf(mon, "%" PRIu64 "\n", d->total_faults);
         } else {
             monitor_printf(mon, "not observable\n");
         }
@@ -98,6 +110,7 @@ void hmp_info_nyx_domains(Monitor *mon, const QDict *qdict)
 
 void hmp_info_nyx_faults(Monitor *mon, const QDict *qdict)
 {
+    int device_width = strlen("DEVICE");
     Error *err = NULL;
     g_autoptr(NyxFaultInfoList) list =
         qmp_query_nyx_faults(qdict_get_try_str(qdict, "device"), false, 0,
@@ -106,13 +119,17 @@ void hmp_info_nyx_faults(Monitor *mon, const QDict *qdict)
     if (hmp_handle_error(mon, err)) {
         return;
     }
-    monitor_printf(mon, "%14s %-20s %-14s %-6s %18s %8s\n", "TIME (s)",
-                   "DEVICE", "TYPE", "ACCESS", "ADDRESS", "COUNT");
+    for (NyxFaultInfoList *item = list; item; item = item->next) {
+        device_width = widest(device_width, item->value->device);
+    }
+    monitor_printf(mon, "%14s %-*s %-14s %-6s %-18s %s\n", "TIME (s)",
+                   device_width, "DEVICE", "TYPE", "ACCESS", "ADDRESS",
+                   "COUNT");
     for (NyxFaultInfoList *item = list; item; item = item->next) {
         NyxFaultInfo *f = item->value;
 
-        monitor_printf(mon, "%14.6f %-20s %-14s %-6s 0x%016" PRIx64 " %8" PRIu64
-                       "%s\n", f->time_ns / 1e9, f->device,
+        monitor_printf(mon, "%14.6f %-*s %-14s %-6s 0x%016" PRIx64 " %" PRIu64
+                       "%s\n", f->time_ns / 1e9, device_width, f->device,
                        NyxFaultType_str(f->type), NyxAccess_str(f->access),
                        f->address, f->count, f->injected ? " injected" : "");
     }

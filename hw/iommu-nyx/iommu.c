@@ -22,9 +22,11 @@
 #include "qapi/error.h"
 #include "qemu/module.h"
 #include "qemu/rcu.h"
+#include "qemu/units.h"
 #include "qom/object_interfaces.h"
 #include "system/address-spaces.h"
 #include "system/reset.h"
+#include "system/system.h"
 #include "stats.h"
 #include "trace.h"
 
@@ -48,15 +50,20 @@ NyxRamMap *nyx_iommu_ram(NyxIommu *iommu)
     return &iommu->ram;
 }
 
-MemoryRegion *nyx_iommu_pci_memory(NyxIommu *iommu)
+MemoryRegion *nyx_iommu_peers(NyxIommu *iommu)
 {
-    return iommu->bus->address_space_mem;
+    return &iommu->peers;
+}
+
+bool nyx_iommu_ready(NyxIommu *iommu)
+{
+    return iommu->ready;
 }
 
 AddressSpace *nyx_iommu_peer_target(NyxIommu *iommu, uint64_t gpa)
 {
     return nyx_ram_window_contains(gpa, gpa) ? &address_space_memory
-                                             : &iommu->pci_as;
+                                             : &iommu->peers_as;
 }
 
 NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu)
@@ -101,6 +108,7 @@ void nyx_iommu_add_domain(NyxIommu *iommu, NyxDomain *domain)
 
 void nyx_iommu_remove_domain(NyxIommu *iommu, NyxDomain *domain)
 {
+    iommu->past_invalidations += domain->invalidations;
     QTAILQ_REMOVE(&iommu->domains, domain, link);
 }
 
@@ -113,9 +121,8 @@ NyxDomain *nyx_iommu_find_domain(NyxIommu *iommu, const char *id, Error **errp)
             return domain;
         }
     }
-    error_setg(errp, "there is no domain '%s'", id);
-    error_append_hint(errp, "Create it with -object nyx-domain,id=%s or "
-                      "object-add.\n", id);
+    error_setg(errp, "there is no domain '%s'; create it with -object "
+               "nyx-domain or object-add", id);
     return NULL;
 }
 
@@ -211,12 +218,23 @@ static const PCIIOMMUOps nyx_iommu_ops = {
     .get_address_space = nyx_iommu_address_space,
 };
 
+/* IOAPIC, HPET, local APICs and flash end the 32-bit space. */
+#define CHIPSET_FIRST   0xfec00000ULL
+
 /* The first PCI device to come is the chipset's host bridge. */
 static void nyx_iommu_attach_bus(NyxIommu *iommu, PCIDevice *host_bridge)
 {
+    MemoryRegion *pci;
+
     iommu->bus = pci_device_root_bus(host_bridge);
-    address_space_init(&iommu->pci_as, iommu->bus->address_space_mem,
-                       "nyx-peers");
+    pci = iommu->bus->address_space_mem;
+    memory_region_init_alias(&iommu->peers_low, OBJECT(iommu), "nyx-peers-low",
+                             pci, 0, CHIPSET_FIRST);
+    memory_region_add_subregion(&iommu->peers, 0, &iommu->peers_low);
+    memory_region_init_alias(&iommu->peers_high, OBJECT(iommu),
+                             "nyx-peers-high", pci, 4 * GiB,
+                             NYX_IOVA_LAST + 1 - 4 * GiB);
+    memory_region_add_subregion(&iommu->peers, 4 * GiB, &iommu->peers_high);
     pci_setup_iommu(iommu->bus, &nyx_iommu_ops, iommu);
 }
 
@@ -225,9 +243,24 @@ static void nyx_iommu_remove_endpoint(NyxIommu *iommu, NyxEndpoint *ep)
     iommu->past_faults += nyx_fault_log_total(&ep->log);
     iommu->past_msi_delivered += qatomic_read(&ep->msi_delivered);
     iommu->past_msi_refused += qatomic_read(&ep->msi_refused);
+    iommu->past_iotlb_hits += nyx_iotlb_hits(&ep->iotlb);
+    iommu->past_iotlb_misses += nyx_iotlb_misses(&ep->iotlb);
     nyx_iommu_move_endpoint(iommu, ep, NULL);
     QTAILQ_REMOVE(&iommu->endpoints, ep, link);
     nyx_endpoint_free(ep);
+}
+
+static void nyx_iommu_detach(NyxIommu *iommu, NyxFunction *fn)
+{
+    NyxEndpoint *ep = fn->endpoint ?: fn->claimed;
+
+    if (fn->endpoint) {
+        nyx_endpoint_remove_function(ep, fn);
+    }
+    fn->claimed = NULL;
+    if (ep && QTAILQ_EMPTY(&ep->functions)) {
+        nyx_iommu_remove_endpoint(iommu, ep);
+    }
 }
 
 void nyx_iommu_forget_function(NyxFunction *fn)
@@ -240,9 +273,7 @@ void nyx_iommu_forget_function(NyxFunction *fn)
     if (iommu->plugging == fn) {
         iommu->plugging = NULL;
     }
-    if (fn->claimed && QTAILQ_EMPTY(&fn->claimed->functions)) {
-        nyx_iommu_remove_endpoint(iommu, fn->claimed);
-    }
+    nyx_iommu_detach(iommu, fn);
 }
 
 NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
@@ -309,9 +340,8 @@ static bool check_domain(NyxIommu *iommu, PCIDevice *dev, const char *wanted,
         g_autofree char *name = nyx_endpoint_name(ep);
 
         error_setg(errp, "it cannot be told apart from device '%s', which is "
-                   "in domain '%s'", name, ep->domain->id);
-        error_append_hint(errp, "Devices behind a PCIe-to-PCI bridge go into "
-                          "one domain, or on PCIe ports.\n");
+                   "in domain '%s'; put it into that domain, or on a PCIe "
+                   "port", name, ep->domain->id);
         return false;
     }
     *isolation = domain->isolation;
@@ -322,22 +352,21 @@ bool nyx_iommu_can_confine(PCIDevice *dev, NyxIsolation isolation,
                            Error **errp)
 {
     NyxBackend backend = nyx_device_backend(dev);
-    Error *why = NULL;
+    const char *why;
 
     if (isolation == NYX_ISOLATION_UNMANAGED) {
         return true;
     }
-    if (nyx_device_bypasses(dev, &why)) {
-        error_propagate_prepend(errp, why, "it would bypass the IOMMU: ");
-        error_append_hint(errp, "Put it into a domain with "
-                          "isolation=unmanaged if it must be so.\n");
+    why = nyx_device_bypasses(dev);
+    if (why) {
+        error_setg(errp, "it would bypass the IOMMU, as %s; if it must be so, "
+                   "put it into a domain with isolation=unmanaged", why);
         return false;
     }
     if (backend != NYX_BACKEND_EMULATED) {
         error_setg(errp, "confining a device with a %s backend is not "
-                   "supported yet", NyxBackend_str(backend));
-        error_append_hint(errp, "Put it into a domain with "
-                          "isolation=unmanaged, or use an emulated device.\n");
+                   "supported yet; use an emulated device, or a domain with "
+                   "isolation=unmanaged", NyxBackend_str(backend));
         return false;
     }
     return true;
@@ -353,8 +382,7 @@ bool nyx_iommu_pre_plug(NyxIommu *iommu, DeviceState *dev, Error **errp)
     if (object_dynamic_cast(OBJECT(dev), TYPE_X86_IOMMU_DEVICE) ||
         object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_IOMMU_PCI)) {
         error_setg(errp, "%s cannot be added to nyx-pc, whose IOMMU is "
-                   "nyx-iommu", type);
-        error_append_hint(errp, "Leave it out, or use -M q35.\n");
+                   "nyx-iommu; leave it out, or use -M q35", type);
         return false;
     }
     if (!object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
@@ -408,20 +436,9 @@ static void nyx_iommu_device_unrealize(DeviceListener *listener,
                                        DeviceState *dev)
 {
     NyxIommu *iommu = container_of(listener, NyxIommu, device_listener);
-    NyxEndpoint *ep;
-    NyxFunction *fn;
 
-    if (!object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
-        return;
-    }
-    fn = nyx_function_of(PCI_DEVICE(dev));
-    ep = fn->endpoint;
-    if (!ep) {
-        return;
-    }
-    nyx_endpoint_remove_function(ep, fn);
-    if (QTAILQ_EMPTY(&ep->functions)) {
-        nyx_iommu_remove_endpoint(iommu, ep);
+    if (object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
+        nyx_iommu_detach(iommu, nyx_function_of(PCI_DEVICE(dev)));
     }
 }
 
@@ -436,6 +453,23 @@ static void nyx_iommu_ram_hotplug(void *opaque, uint64_t first, uint64_t last,
     QTAILQ_FOREACH(domain, &iommu->domains, link) {
         nyx_domain_ram_changed(domain, first, last, plugged);
     }
+}
+
+/*
+ * Nothing does DMA before; and each change of a view costs QEMU a look at all
+ * of them, so they are shown together.
+ */
+static void nyx_iommu_machine_done(Notifier *notifier, void *data)
+{
+    NyxIommu *iommu = container_of(notifier, NyxIommu, machine_done);
+    NyxEndpoint *ep;
+
+    iommu->ready = true;
+    memory_region_transaction_begin();
+    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
+        nyx_endpoint_update_view(ep);
+    }
+    memory_region_transaction_commit();
 }
 
 /* Domains given with -object came before the machine. */
@@ -453,9 +487,8 @@ static void nyx_iommu_realize(DeviceState *dev, Error **errp)
 
     if (iommu->stage1 != NYX_STAGE1_NONE) {
         error_setg(errp, "stage1=%s is not supported yet: nyx-iommu does not "
-                   "compose with a guest-visible IOMMU",
+                   "compose with a guest-visible IOMMU; use stage1=none",
                    NyxStage1_str(iommu->stage1));
-        error_append_hint(errp, "Use stage1=none.\n");
         return;
     }
     error_setg(&iommu->migration_blocker, "the state of nyx-iommu cannot "
@@ -465,6 +498,10 @@ static void nyx_iommu_realize(DeviceState *dev, Error **errp)
     }
     the_iommu = iommu;
     nyx_ram_map_init(&iommu->ram, OBJECT(iommu), nyx_iommu_ram_hotplug, iommu);
+    memory_region_init(&iommu->peers, OBJECT(iommu), "nyx-peers", UINT64_MAX);
+    address_space_init(&iommu->peers_as, &iommu->peers, "nyx-peers");
+    iommu->machine_done.notify = nyx_iommu_machine_done;
+    qemu_add_machine_init_done_notifier(&iommu->machine_done);
     iommu->device_listener = (DeviceListener) {
         .realize = nyx_iommu_device_realize,
         .unrealize = nyx_iommu_device_unrealize,

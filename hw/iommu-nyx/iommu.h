@@ -28,17 +28,26 @@ struct NyxIommu {
 
     PCIBus *bus;                /* root bus whose devices it serves */
     NyxRamMap ram;
-    AddressSpace pci_as;        /* memory of PCI devices, no chipset, no RAM */
+    /* Memory of PCI devices at its addresses: no chipset, no ROM, no RAM */
+    MemoryRegion peers;
+    MemoryRegion peers_low;
+    MemoryRegion peers_high;
+    AddressSpace peers_as;
+    bool ready;                 /* the machine is complete: views are shown */
+    Notifier machine_done;
     DeviceListener device_listener;
     Error *migration_blocker;
     QTAILQ_HEAD(, NyxDomain) domains;       /* in order of creation */
     QTAILQ_HEAD(, NyxEndpoint) endpoints;   /* in order of creation */
     NyxFunction *plugging;      /* may be realized, and is not yet */
     NyxIommuStats stats;
-    /* Of endpoints that are gone, so that totals never go back. */
+    /* Of endpoints and domains that are gone, so that totals never go back. */
     uint64_t past_faults;
     uint64_t past_msi_delivered;
     uint64_t past_msi_refused;
+    uint64_t past_iotlb_hits;
+    uint64_t past_iotlb_misses;
+    uint64_t past_invalidations;
 };
 
 /* Where PCI devices may have their BARs; unused ones have last 0. */
@@ -53,7 +62,8 @@ typedef struct NyxDeviceWindows {
 
 NyxPolicy nyx_iommu_policy(NyxIommu *iommu);
 NyxRamMap *nyx_iommu_ram(NyxIommu *iommu);
-MemoryRegion *nyx_iommu_pci_memory(NyxIommu *iommu);
+MemoryRegion *nyx_iommu_peers(NyxIommu *iommu);
+bool nyx_iommu_ready(NyxIommu *iommu);
 
 /*
  * Where a translation of a domain with peer-to-peer leads: to device memory,
@@ -73,7 +83,7 @@ NyxDomain *nyx_iommu_find_domain(NyxIommu *iommu, const char *id, Error **errp);
 NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
                                      Error **errp);
 
-/* A device is finalized, perhaps one that could not be realized. */
+/* A device goes away, perhaps one that could not be realized. */
 void nyx_iommu_forget_function(NyxFunction *fn);
 
 /*

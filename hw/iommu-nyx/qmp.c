@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "containment.h"
+#include "hw/pci/pci_bridge.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-nyx.h"
 #include "qapi/qapi-visit-nyx.h"
@@ -37,15 +38,17 @@ static NyxFunction *need_function(const char *device, Error **errp)
     return iommu ? nyx_iommu_find_function(iommu, device, errp) : NULL;
 }
 
-/* One whose DMA the IOMMU sees, and could stop. */
+/* One whose own DMA the IOMMU sees, and can stop. */
 static NyxFunction *need_confined(const char *device, Error **errp)
 {
     NyxFunction *fn = need_function(device, errp);
-    Error *why = NULL;
 
-    if (fn && nyx_device_bypasses(fn->dev, &why)) {
-        error_propagate_prepend(errp, why, "device '%s' bypasses the IOMMU, "
-                                "so only device_del stops it: ", device);
+    if (fn && nyx_endpoint_bypassed(fn->endpoint, errp)) {
+        return NULL;
+    }
+    if (fn && IS_PCI_BRIDGE(fn->dev)) {
+        error_setg(errp, "device '%s' is a bridge; name the devices behind it",
+                   device);
         return NULL;
     }
     return fn;
@@ -56,13 +59,6 @@ static NyxDomain *need_domain(const char *id, Error **errp)
     NyxIommu *iommu = need_iommu(errp);
 
     return iommu ? nyx_iommu_find_domain(iommu, id, errp) : NULL;
-}
-
-/* Also waits for DMA that is not block I/O.  Drops and retakes the BQL. */
-static void wait_for_dma(NyxEndpoint *ep)
-{
-    nyx_endpoint_drain_io(ep);
-    drain_call_rcu();
 }
 
 NyxIommuInfo *qmp_query_nyx_iommu(Error **errp)
@@ -130,9 +126,8 @@ void qmp_nyx_assign_device(const char *device, const char *id, Error **errp)
     }
     ep = fn->endpoint;
     if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
-        error_setg(errp, "device '%s' is %s", device,
+        error_setg(errp, "device '%s' is %s; recover it first", device,
                    NyxDeviceState_str(ep->state));
-        error_append_hint(errp, "Recover it first.\n");
         return;
     }
     if (!nyx_domain_admits(domain, ep, errp)) {
@@ -144,7 +139,8 @@ void qmp_nyx_assign_device(const char *device, const char *id, Error **errp)
     if (domain != ep->domain) {
         trace_nyx_assign(device, ep->domain->id, domain->id);
         nyx_iommu_move_endpoint(ep->iommu, ep, domain);
-        wait_for_dma(ep);
+        nyx_endpoint_renew(ep);
+        drain_call_rcu();
     }
 }
 
@@ -190,11 +186,8 @@ void qmp_nyx_quarantine_device(const char *device, const char *reason,
     }
     ep = fn->endpoint;
     nyx_containment_quarantine(ep, reason ?: "by the operator");
-    if (ep->policy.scope == NYX_SCOPE_DOMAIN) {
-        nyx_domain_quiesce(ep->domain);
-    } else {
-        wait_for_dma(ep);
-    }
+    /* DMA that other threads do runs inside RCU read-side critical sections. */
+    drain_call_rcu();
 }
 
 void qmp_nyx_recover_device(const char *device, bool has_force, bool force,

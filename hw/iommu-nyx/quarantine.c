@@ -136,6 +136,19 @@ static void lock_bits(NyxQuarantine *q, PCIDevice *dev, uint16_t offset,
     pci_set_word(dev->wmask + offset, writable & ~mask);
 }
 
+/* @byte of the guest's for @addr: keep those of its bits that are locked. */
+static void remember_byte(NyxConfigLock *lock, uint32_t addr, uint8_t byte)
+{
+    unsigned shift = 8 * (addr - lock->offset);
+    uint16_t mask;
+
+    if (addr < lock->offset || addr > lock->offset + 1) {
+        return;
+    }
+    mask = (0xff << shift) & lock->mask & lock->writable;
+    lock->before = (lock->before & ~mask) | ((byte << shift) & mask);
+}
+
 static void lock_config(NyxQuarantine *q, PCIDevice *dev)
 {
     q->locks = 0;
@@ -161,16 +174,44 @@ static void unlock_config(NyxQuarantine *q, PCIDevice *dev)
     }
 }
 
+/*
+ * Stands in for the device's own config_write meanwhile: what the guest writes
+ * to locked bits is remembered, to be in force after recovery.
+ */
+static void quarantined_config_write(PCIDevice *dev, uint32_t addr,
+                                     uint32_t val, int len)
+{
+    NyxQuarantine *q = nyx_quarantine_of(dev);
+    uint32_t devctl = dev->exp.exp_cap + PCI_EXP_DEVCTL;
+
+    for (int i = 0; i < len; i++) {
+        uint8_t byte = val >> (8 * i);
+
+        for (unsigned l = 0; l < q->locks; l++) {
+            remember_byte(&q->lock[l], addr + i, byte);
+        }
+        if (dev->exp.exp_cap && addr + i == devctl + 1 &&
+            (byte & (PCI_EXP_DEVCTL_BCR_FLR >> 8))) {
+            nyx_quarantine_forget(q);
+        }
+    }
+    q->config_write(dev, addr, val, len);
+}
+
 void nyx_quarantine_enter(NyxQuarantine *q, Object *owner, PCIDevice *dev,
                           MemoryRegion *trap)
 {
-    if (q->active) {
+    if (q->active || IS_PCI_BRIDGE(dev)) {
         return;
     }
     q->active = true;
     prepare_regions(q, owner, dev, trap);
-    memory_region_transaction_begin();
+    /* Not inside the transaction: devices may wait for I/O as they stop. */
     lock_config(q, dev);
+    q->config_write = dev->config_write;
+    dev->config_write = quarantined_config_write;
+
+    memory_region_transaction_begin();
     cover_bars(q, dev);
     memory_region_add_subregion_overlap(&dev->bus_master_container_region, 0,
                                         &q->dma_trap, -1);
@@ -181,8 +222,9 @@ void nyx_quarantine_enter(NyxQuarantine *q, Object *owner, PCIDevice *dev,
 static void leave(NyxQuarantine *q, PCIDevice *dev)
 {
     q->active = false;
-    memory_region_transaction_begin();
+    dev->config_write = q->config_write;
     unlock_config(q, dev);
+    memory_region_transaction_begin();
     take_out_regions(q);
     memory_region_transaction_commit();
 }
@@ -206,7 +248,7 @@ void nyx_quarantine_abandon(NyxQuarantine *q)
  */
 typedef struct SavedConfig {
     uint32_t id;
-    uint32_t bar[PCI_NUM_REGIONS - 1];
+    uint32_t bar[PCI_ROM_SLOT];
     uint32_t rom;
     uint16_t command;
     uint8_t cache_line;
@@ -216,11 +258,6 @@ typedef struct SavedConfig {
     uint8_t *msix_table;        /* owned */
     uint16_t msix_flags;
 } SavedConfig;
-
-static unsigned bar_count(PCIDevice *dev)
-{
-    return IS_PCI_BRIDGE(dev) ? 2 : PCI_NUM_REGIONS - 1;
-}
 
 static unsigned msi_size(PCIDevice *dev)
 {
@@ -251,14 +288,14 @@ static uint16_t unlocked_value(const NyxQuarantine *q, PCIDevice *dev,
 static void save_config(const NyxQuarantine *q, PCIDevice *dev, SavedConfig *s)
 {
     s->id = pci_get_long(dev->config + PCI_VENDOR_ID);
-    for (unsigned i = 0; i < bar_count(dev); i++) {
+    for (int i = 0; i < PCI_ROM_SLOT; i++) {
         s->bar[i] = pci_get_long(dev->config + PCI_BASE_ADDRESS_0 + 4 * i);
     }
     s->rom = pci_get_long(dev->config + PCI_ROM_ADDRESS);
     s->command = unlocked_value(q, dev, PCI_COMMAND);
     s->cache_line = dev->config[PCI_CACHE_LINE_SIZE];
     s->interrupt_line = dev->config[PCI_INTERRUPT_LINE];
-    if (pci_is_express(dev)) {
+    if (dev->exp.exp_cap) {
         s->devctl = pci_get_word(dev->config + dev->exp.exp_cap +
                                  PCI_EXP_DEVCTL);
     }
@@ -285,15 +322,13 @@ static void restore_msi(PCIDevice *dev, const SavedConfig *s)
 
 static void restore_config(PCIDevice *dev, const SavedConfig *s)
 {
-    for (unsigned i = 0; i < bar_count(dev); i++) {
+    for (int i = 0; i < PCI_ROM_SLOT; i++) {
         config_write(dev, PCI_BASE_ADDRESS_0 + 4 * i, s->bar[i], 4);
     }
-    if (!IS_PCI_BRIDGE(dev)) {
-        config_write(dev, PCI_ROM_ADDRESS, s->rom, 4);
-    }
+    config_write(dev, PCI_ROM_ADDRESS, s->rom, 4);
     config_write(dev, PCI_CACHE_LINE_SIZE, s->cache_line, 1);
     config_write(dev, PCI_INTERRUPT_LINE, s->interrupt_line, 1);
-    if (pci_is_express(dev)) {
+    if (dev->exp.exp_cap) {
         config_write(dev, dev->exp.exp_cap + PCI_EXP_DEVCTL,
                      s->devctl & ~PCI_EXP_DEVCTL_BCR_FLR, 2);
     }
@@ -313,6 +348,9 @@ bool nyx_quarantine_reset(NyxQuarantine *q, PCIDevice *dev, Error **errp)
     g_autofree uint8_t *msix_table = NULL;
     SavedConfig saved = {};
 
+    if (IS_PCI_BRIDGE(dev)) {
+        return true;
+    }
     save_config(q, dev, &saved);
     msix_table = saved.msix_table;
     pci_device_reset(dev);

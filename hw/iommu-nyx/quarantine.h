@@ -10,6 +10,9 @@
  * doing.  Nothing needs the guest's help, and nothing that the guest writes
  * lifts it.
  *
+ * Bridges are left alone: their reset is that of everything behind them, and
+ * what they do on their own is write interrupts, which the endpoint refuses.
+ *
  * Locking: BQL, never inside the function's own DMA or register access.
  */
 
@@ -23,7 +26,7 @@ typedef struct NyxConfigLock {
     uint16_t offset;            /* of a 16-bit register */
     uint16_t mask;
     uint16_t writable;          /* what was writable of these before */
-    uint16_t before;            /* their value before */
+    uint16_t before;            /* what the guest believes their value to be */
 } NyxConfigLock;
 
 #define NYX_CONFIG_LOCKS 3      /* command, MSI control, MSI-X control */
@@ -34,6 +37,7 @@ typedef struct NyxQuarantine {
     bool prepared;              /* the regions below are initialised */
     NyxConfigLock lock[NYX_CONFIG_LOCKS];
     unsigned locks;
+    PCIConfigWriteFunc *config_write;   /* the device's own */
     /* Over each BAR and the ROM: reads all-ones, drops writes. */
     MemoryRegion cover[PCI_NUM_REGIONS];
     MemoryRegion dma_trap;      /* where DMA goes without bus mastering */
@@ -47,8 +51,11 @@ typedef struct NyxQuarantine {
 void nyx_quarantine_enter(NyxQuarantine *q, Object *owner, PCIDevice *dev,
                           MemoryRegion *trap);
 
-/* After a reset of the whole VM, what was enabled before means nothing. */
+/* After a reset by the guest, what was enabled before means nothing. */
 void nyx_quarantine_forget(NyxQuarantine *q);
+
+/* That of a device; function.c knows. */
+NyxQuarantine *nyx_quarantine_of(PCIDevice *dev);
 
 /* The function is about to go away; its configuration space is gone. */
 void nyx_quarantine_abandon(NyxQuarantine *q);

@@ -27,6 +27,9 @@ NyxIommuInfo *nyx_query_iommu(NyxIommu *iommu)
     info->fault_events = iommu->past_faults;
     info->interrupts->delivered = iommu->past_msi_delivered;
     info->interrupts->refused = iommu->past_msi_refused;
+    info->iotlb->hits = iommu->past_iotlb_hits;
+    info->iotlb->misses = iommu->past_iotlb_misses;
+    info->iotlb->invalidations = iommu->past_invalidations;
     QTAILQ_FOREACH(domain, &iommu->domains, link) {
         info->domains++;
         info->iotlb->invalidations += domain->invalidations;
@@ -119,7 +122,7 @@ static NyxDeviceInfo *query_device(NyxFunction *fn)
     }
     info->recoveries = nyx_recovery_budget_used(&ep->budget, now);
     info->policy = g_memdup2(&ep->policy, sizeof(ep->policy));
-    info->dma = nyx_device_bypasses(fn->dev, NULL) ? NYX_DMA_MODE_UNMANAGED
+    info->dma = nyx_device_bypasses(fn->dev) ? NYX_DMA_MODE_UNMANAGED
                                                    : nyx_endpoint_dma_mode(ep);
     info->interrupts = g_new0(NyxInterruptInfo, 1);
     info->interrupts->delivered = qatomic_read(&ep->msi_delivered);
