@@ -125,10 +125,9 @@ class Rogue:
 
 
 class KernelMemory:
-    """Parts of the guest kernel's memory, looked at from outside."""
+    """Where parts of the guest's kernel are in its physical memory."""
 
     def __init__(self, vm):
-        self._vm = vm
         symbols = dict(reversed(line.split()[::2]) for line in vm.agent.check(
             "grep -wE '(_text|linux_banner|sys_call_table)$' /proc/kallsyms"
         ).splitlines())
@@ -137,11 +136,3 @@ class KernelMemory:
         text = int(symbols['_text'], 16)
         self.banner = base + int(symbols['linux_banner'], 16) - text
         self.calls = base + int(symbols['sys_call_table'], 16) - text
-
-    def dump(self, address, size):
-        path = self._vm.folder / 'memory'
-        self._vm.monitor.command('pmemsave', val=address, size=size,
-                                 filename=str(path))
-        data = path.read_bytes()
-        path.unlink()
-        return data

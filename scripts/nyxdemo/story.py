@@ -15,6 +15,7 @@ from .scene import (CAGE, LOAD_FIRST_MIB, LOAD_MIB, MAX_FAULTS,
 PAGE = 4096
 PIECE = 64                      # bytes of one access of the rogue
 PAGES = 16                      # more accesses than its limit allows
+EVENT_SECONDS = 10
 GAP_LIMIT_MS = 5000             # a busy host lets everything pause a little
 DOMAINS = {'disk0': 'storage', 'disk1': 'storage', 'nic0': 'net0',
            'nic1': 'net1', ROGUE: CAGE}
@@ -54,7 +55,8 @@ class Story:
     def _wait_state(self, since, new, name):
         """An event that the rogue came into a state."""
         event = self._vm.monitor.wait_event('NYX_DEVICE_STATE', since,
-                                            device=ROGUE, new=new)
+                                            EVENT_SECONDS, device=ROGUE,
+                                            new=new)
         self._check(name, True, event['data']['reason'])
 
     def _phase(self, name, action=None):
@@ -117,8 +119,8 @@ class Story:
     def attack(self):
         report, memory = self._report, self._memory
         report.act('3. The rogue attacks the guest\'s kernel')
-        self._banner = memory.dump(memory.banner, 64)
-        self._calls = memory.dump(memory.calls, PAGES * PAGE)
+        self._banner = self._vm.read_memory(memory.banner, 64)
+        self._calls = self._vm.read_memory(memory.calls, PAGES * PAGE)
         report.line('guest', f'kernel banner at {memory.banner:#x}: '
                     f'"{_text(self._banner[:32])}..."')
         report.line('guest', f'{PAGES} pages from the system call table at '
@@ -212,8 +214,8 @@ class Story:
         report.act('7. What is left')
         self._phase('after the rogue has failed')
         self._check("the kernel's banner is unchanged",
-                    memory.dump(memory.banner, 64) == self._banner)
-        calls = memory.dump(memory.calls, PAGES * PAGE)
+                    self._vm.read_memory(memory.banner, 64) == self._banner)
+        calls = self._vm.read_memory(memory.calls, PAGES * PAGE)
         self._check('the system call table is unchanged, as are the pages after it',
                     calls == self._calls, f'SHA-256 {_digest(calls)}...')
         self._scene.stop_loads()

@@ -44,6 +44,13 @@ def block_device(vm, name, seconds=PROBE_SECONDS):
     return f'/dev/{device}'
 
 
+def set_disk_timeout(vm, name, seconds):
+    """How long the guest waits for a request to the disk of a PCI function."""
+    device = find_class(vm, 'block', name)
+    vm.agent.check(f'echo {seconds * 1000} '
+                   f'>/sys/class/block/{device}/queue/io_timeout')
+
+
 def bring_up(vm, nic, seconds=PROBE_SECONDS):
     """Give a card its address and wait for its link; returns its name."""
     device = find_class(vm, 'net', nic.name, seconds)
@@ -100,8 +107,20 @@ class Progress:
     bytes: int
     mismatches: int
     errors: int
-    gap_ms: int             # since the latest success
+    gap_ms: int             # until now since the latest success
     longest_gap_ms: int     # since the load began, or restart_gap()
+
+    @classmethod
+    def parse(cls, line, uptime):
+        """From a load's status line, and what /proc/uptime says."""
+        words = line.split()
+        known = dict(zip(words[::2], map(int, words[1::2])))
+        now_ms = int(float(uptime.split()[0]) * 1000)
+        # A load that is stuck does not say for how long: add it.
+        gap_ms = known['gap-ms'] + max(0, now_ms - known['now-ms'])
+        return cls(now_ms, known['bytes'], known['mismatches'],
+                   known['errors'], gap_ms,
+                   max(gap_ms, known['longest-gap-ms']))
 
 
 class Load:
@@ -116,11 +135,9 @@ class Load:
         self.wait_bytes(1)
 
     def progress(self):
-        words = self._vm.agent.check(f'cat /run/load/{self.name}').split()
-        known = dict(zip(words[::2], map(int, words[1::2])))
-        return Progress(known['now-ms'], known['bytes'], known['mismatches'],
-                        known['errors'], known['gap-ms'],
-                        known['longest-gap-ms'])
+        line, uptime = self._vm.agent.check(
+            f'cat /run/load/{self.name} /proc/uptime').splitlines()
+        return Progress.parse(line, uptime)
 
     def wait_bytes(self, more, seconds=60):
         """Wait until so many more bytes have gone through, all correct."""

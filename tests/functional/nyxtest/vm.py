@@ -28,6 +28,9 @@ TROUBLE = re.compile(
     r'|WARNING: CPU|UBSAN:|refcount_t:|list_(add|del) corruption'
     r'|Internal error')
 
+# A warning of a kernel, from its first line to its last.
+WARNING = re.compile(r'-+\[ cut here \]-+.*?-+\[ end trace \w+ \]-+', re.S)
+
 
 def machine_name():
     return os.environ.get('MACHINE', 'nyx-pc')
@@ -118,6 +121,16 @@ class VM:
         except (EOFError, OSError, NyxTestError) as err:
             raise self._explain(err) from err
 
+    def reset(self, seconds=BOOT_SECONDS):
+        """Reset the machine and wait until the guest is up again."""
+        # As long as nobody asks for it, a reset is a panic of the guest.
+        self.monitor.command('set-action', reboot='reset')
+        since = self.monitor.position()
+        self.monitor.command('system_reset')
+        self.monitor.wait_event('RESET', since)
+        self.agent.wait_ready(seconds)
+        self.monitor.command('set-action', reboot='shutdown')
+
     def _explain(self, err):
         """An error with what QEMU or the guest last said."""
         try:
@@ -132,6 +145,15 @@ class VM:
         return GuestDied(f'{text} and said: {said[-1]}' if said
                          else f'{text}.')
 
+    def read_memory(self, address, size):
+        """Guest memory as it is seen from outside."""
+        path = self.folder / 'memory'
+        self.monitor.command('pmemsave', val=address, size=size,
+                             filename=str(path))
+        data = path.read_bytes()
+        path.unlink()
+        return data
+
     def console(self):
         """All that the guest's kernel has said."""
         path = self.folder / 'console.log'
@@ -141,16 +163,14 @@ class VM:
     def trouble(self, allowed=()):
         """Lines of the console that tell of a kernel in trouble.
 
-        A line is left out if an allowed text is in it or within the three
-        lines before or after it.
+        A warning with its trace is left out if it has an allowed text.
         """
-        lines = self.console().splitlines()
-        found = []
-        for number, line in enumerate(lines):
-            near = '\n'.join(lines[max(0, number - 3):number + 4])
-            if TROUBLE.search(line) and not any(a in near for a in allowed):
-                found.append(line.strip())
-        return found
+        text = self.console()
+        for warning in WARNING.findall(text):
+            if any(words in warning for words in allowed):
+                text = text.replace(warning, '')
+        return [line.strip() for line in text.splitlines()
+                if TROUBLE.search(line)]
 
     def running(self):
         return self._process is not None and self._process.poll() is None
