@@ -34,11 +34,11 @@ NyxTest *nyx_test_start(const char *machine, const char *fmt, ...)
     g_assert(t->ram != MAP_FAILED);
     close(fd);
 
-    t->qts = qtest_initf("-M %s,memory-backend=guest-ram -nodefaults -m %" PRIu64 "M "
-                         "-object memory-backend-file,id=guest-ram,mem-path=%s,"
-                         "size=%" PRIu64 ",share=on %s",
-                         machine, (uint64_t)(NYX_RAM_SIZE / MIB(1)), path,
-                         (uint64_t)NYX_RAM_SIZE, options);
+    t->qts = qtest_initf("-M %s,memory-backend=guest-ram -nodefaults "
+                         "-m %" PRIu64 "M -object memory-backend-file,"
+                         "id=guest-ram,mem-path=%s,size=%" PRIu64 ",share=on "
+                         "%s", machine, (uint64_t)(NYX_RAM_SIZE / MIB(1)),
+                         path, (uint64_t)NYX_RAM_SIZE, options);
     unlink(path);
     pc_alloc_init(&t->alloc, t->qts, ALLOC_NO_FLAGS);
     t->bus = qpci_new_pc(t->qts, &t->alloc);
@@ -222,9 +222,9 @@ void nyx_testdev_get_buffer(NyxTestdev *dev, void *data, size_t size)
     qtest_bufread(dev->t->qts, dev->buffer.addr, data, size);
 }
 
-void nyx_testdev_run(NyxTestdev *dev, uint64_t address, uint32_t length,
-                     uint32_t count, uint32_t slots, uint64_t stride,
-                     uint32_t flags)
+void nyx_testdev_plan(NyxTestdev *dev, uint64_t address, uint32_t length,
+                      uint32_t count, uint32_t slots, uint64_t stride,
+                      uint32_t flags)
 {
     nyx_testdev_set64(dev, NTD_REG_ADDRESS_LO, address);
     nyx_testdev_set(dev, NTD_REG_LENGTH, length);
@@ -233,6 +233,13 @@ void nyx_testdev_run(NyxTestdev *dev, uint64_t address, uint32_t length,
     nyx_testdev_set(dev, NTD_REG_SLOTS, slots);
     nyx_testdev_set64(dev, NTD_REG_STRIDE_LO, stride);
     nyx_testdev_set(dev, NTD_REG_FLAGS, flags);
+}
+
+void nyx_testdev_run(NyxTestdev *dev, uint64_t address, uint32_t length,
+                     uint32_t count, uint32_t slots, uint64_t stride,
+                     uint32_t flags)
+{
+    nyx_testdev_plan(dev, address, length, count, slots, stride, flags);
     g_assert_cmpuint(nyx_testdev_command(dev, NTD_CMD_START), ==,
                      NTD_RESULT_OK);
 }

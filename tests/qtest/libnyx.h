@@ -90,7 +90,10 @@ uint32_t nyx_testdev_message(NyxTestdev *dev, uint64_t address, uint32_t data);
 void nyx_testdev_fill(NyxTestdev *dev, uint8_t value);
 void nyx_testdev_get_buffer(NyxTestdev *dev, void *data, size_t size);
 
-/* Start a bulk run; its registers are the arguments. */
+/* Write the registers of a bulk run; nyx_testdev_run() starts it, too. */
+void nyx_testdev_plan(NyxTestdev *dev, uint64_t address, uint32_t length,
+                      uint32_t count, uint32_t slots, uint64_t stride,
+                      uint32_t flags);
 void nyx_testdev_run(NyxTestdev *dev, uint64_t address, uint32_t length,
                      uint32_t count, uint32_t slots, uint64_t stride,
                      uint32_t flags);
