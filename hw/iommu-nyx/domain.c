@@ -193,7 +193,8 @@ static bool check_target(NyxDomain *domain, uint64_t first, uint64_t last,
                    "a domain with peer-to-peer=on", first, last);
         return false;
     }
-    if (nyx_ram_window_overlaps(first, last)) {
+    if (nyx_ram_map_overlaps_window(nyx_iommu_ram(domain->iommu), first,
+                                    last)) {
         error_setg(errp, "guest physical range 0x%" PRIx64 "..0x%" PRIx64
                    " is neither all RAM nor all device memory", first, last);
         return false;
@@ -310,18 +311,64 @@ void nyx_domain_quiesce(NyxDomain *domain)
     drain_call_rcu();
 }
 
+/* Where the operator mapped something else, that stays. */
+static void map_plugged_ram(NyxPageTable *table, uint64_t first, uint64_t last)
+{
+    if (nyx_page_table_map(table, first, last, first, IOMMU_RW) != -EEXIST) {
+        return;
+    }
+    for (uint64_t page = first; page < last; page += NYX_PAGE_SIZE) {
+        nyx_page_table_map(table, page, page + NYX_PAGE_SIZE - 1, page,
+                           IOMMU_RW);
+    }
+}
+
+typedef struct Unplugged {
+    uint64_t first;             /* guest physical */
+    uint64_t last;
+    GArray *iova;               /* pairs of first, last */
+} Unplugged;
+
+static bool find_unplugged(uint64_t first, uint64_t last, uint64_t gpa,
+                           IOMMUAccessFlags perm, void *opaque)
+{
+    Unplugged *u = opaque;
+    uint64_t from = MAX(gpa, u->first);
+    uint64_t to = MIN(gpa + (last - first), u->last);
+
+    if (from <= to) {
+        uint64_t range[] = { first + (from - gpa), first + (to - gpa) };
+
+        g_array_append_vals(u->iova, range, ARRAY_SIZE(range));
+    }
+    return true;
+}
+
+/* Whatever leads there: something else may come to that address. */
+static void unmap_unplugged_ram(NyxPageTable *table, uint64_t first,
+                                uint64_t last)
+{
+    g_autoptr(GArray) iova = g_array_new(false, false, sizeof(uint64_t));
+    Unplugged u = { .first = first, .last = last, .iova = iova };
+
+    nyx_page_table_foreach(table, find_unplugged, &u);
+    for (guint i = 0; i < iova->len; i += 2) {
+        nyx_page_table_clear(table, g_array_index(iova, uint64_t, i),
+                             g_array_index(iova, uint64_t, i + 1));
+    }
+}
+
 void nyx_domain_ram_changed(NyxDomain *domain, uint64_t first, uint64_t last,
                             bool plugged)
 {
-    if (!domain->table || domain->default_map != NYX_DEFAULT_MAP_RAM) {
+    if (!domain->table) {
         return;
     }
-    if (plugged) {
-        /* Where the operator mapped something else, that stays. */
-        nyx_page_table_map(domain->table, first, last, first, IOMMU_RW);
-    } else {
-        nyx_page_table_clear(domain->table, first, last);
+    if (!plugged) {
+        unmap_unplugged_ram(domain->table, first, last);
         nyx_domain_invalidate(domain);
+    } else if (domain->default_map == NYX_DEFAULT_MAP_RAM) {
+        map_plugged_ram(domain->table, first, last);
     }
 }
 

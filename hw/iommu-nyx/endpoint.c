@@ -38,7 +38,8 @@ int64_t nyx_endpoint_now(void)
 
 /* The trap: where every refused access ends. */
 
-static NyxFaultType refusal(NyxEndpoint *ep, uint64_t address)
+static NyxFaultType refusal(NyxEndpoint *ep, uint64_t address,
+                            IOMMUAccessFlags flag)
 {
     NyxDomain *domain = qatomic_rcu_read(&ep->domain);
     NyxPageTable *table = domain ? qatomic_rcu_read(&domain->table) : NULL;
@@ -50,7 +51,8 @@ static NyxFaultType refusal(NyxEndpoint *ep, uint64_t address)
     if (address > NYX_IOVA_LAST) {
         return NYX_FAULT_TYPE_ADDRESS_WIDTH;
     }
-    if (table && nyx_page_table_lookup(table, address, &t)) {
+    if (table && nyx_page_table_lookup(table, address, &t) &&
+        !(t.perm & flag)) {
         return NYX_FAULT_TYPE_PERMISSION;
     }
     return NYX_FAULT_TYPE_UNMAPPED;
@@ -61,7 +63,8 @@ static MemTxResult nyx_trap_read(void *opaque, hwaddr addr, uint64_t *data,
 {
     NyxEndpoint *ep = opaque;
 
-    nyx_endpoint_fault(ep, refusal(ep, addr), NYX_ACCESS_R, addr, size, false);
+    nyx_endpoint_fault(ep, refusal(ep, addr, IOMMU_RO), NYX_ACCESS_R, addr,
+                       size, false);
     *data = UINT64_MAX;
     return MEMTX_ACCESS_ERROR;
 }
@@ -71,7 +74,8 @@ static MemTxResult nyx_trap_write(void *opaque, hwaddr addr, uint64_t data,
 {
     NyxEndpoint *ep = opaque;
 
-    nyx_endpoint_fault(ep, refusal(ep, addr), NYX_ACCESS_W, addr, size, false);
+    nyx_endpoint_fault(ep, refusal(ep, addr, IOMMU_WO), NYX_ACCESS_W, addr,
+                       size, false);
     return MEMTX_ACCESS_ERROR;
 }
 
@@ -160,9 +164,9 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
     }
     if (likely((t.perm & flag) == flag)) {
         return (IOMMUTLBEntry) {
-            .target_as = likely(!domain->peer_to_peer)
-                         ? &address_space_memory
-                         : nyx_iommu_peer_target(ep->iommu, t.gpa),
+            .target_as = likely(!domain->peer_to_peer) ||
+                         nyx_ram_map_in_window(nyx_iommu_ram(ep->iommu), t.gpa)
+                         ? &address_space_memory : &ep->peers_as,
             .iova = iova & ~t.mask,
             .translated_addr = t.gpa,
             .addr_mask = t.mask,
@@ -222,6 +226,9 @@ void nyx_endpoint_update_view(NyxEndpoint *ep)
     if (translate && !ep->trap_as.root) {
         address_space_init(&ep->trap_as, &ep->trap, "nyx-trap");
     }
+    if (translate && ep->domain->peer_to_peer && !ep->peers_as.root) {
+        address_space_init(&ep->peers_as, &ep->peers, "nyx-peers");
+    }
     memory_region_transaction_commit();
     trace_nyx_endpoint_view(ep, NyxDmaMode_str(mode));
 }
@@ -268,6 +275,20 @@ static void nyx_endpoint_init_view(NyxEndpoint *ep)
     add_to_view(v, &v->block, VIEW_BLOCK, 0);
 }
 
+/* Where translations lead that are not to RAM: a device's memory, or the trap */
+static void nyx_endpoint_init_peers(NyxEndpoint *ep)
+{
+    Object *owner = OBJECT(ep);
+
+    memory_region_init(&ep->peers, owner, "nyx-peer-target", UINT64_MAX);
+    memory_region_init_alias(&ep->peers_memory, owner, "nyx-peers",
+                             nyx_iommu_peers(ep->iommu), 0, UINT64_MAX);
+    memory_region_add_subregion_overlap(&ep->peers, 0, &ep->peers_memory, 1);
+    memory_region_init_alias(&ep->peers_trap, owner, "nyx-no-peer", &ep->trap,
+                             0, UINT64_MAX);
+    memory_region_add_subregion_overlap(&ep->peers, 0, &ep->peers_trap, 0);
+}
+
 /* Faults */
 
 static bool contains_at_limit(NyxLimitAction action)
@@ -279,11 +300,11 @@ static bool contains_at_limit(NyxLimitAction action)
 #define REPORT_INTERVAL_NS NANOSECONDS_PER_SECOND
 
 /*
- * Pieces of one DMA follow each other within well under a microsecond; what
- * comes later is a DMA of its own, even if it goes on where the last one ended.
- * A DMA that the host interrupts may count twice.
+ * Pieces of one DMA follow each other within a microsecond or so; what comes
+ * much later is a DMA of its own, even if it goes on where the last one ended.
+ * A DMA that the host interrupts for so long counts twice.
  */
-#define SAME_DMA_NS (5 * SCALE_US)
+#define SAME_DMA_NS (50 * SCALE_US)
 
 /* Under @lock: have the main loop report, now or when a second has passed. */
 static void schedule_report(NyxEndpoint *ep, int64_t now)
@@ -408,7 +429,7 @@ NyxFunction *nyx_endpoint_leader(NyxEndpoint *ep)
     NyxFunction *fn;
 
     QTAILQ_FOREACH(fn, &ep->functions, link) {
-        if (!IS_PCI_BRIDGE(fn->dev)) {
+        if (!nyx_is_bridge(fn->dev)) {
             return fn;
         }
     }
@@ -515,6 +536,7 @@ NyxEndpoint *nyx_endpoint_new(NyxIommu *iommu, PCIBus *bus, int devfn)
     ep->devfn = devfn;
     memory_region_transaction_begin();
     nyx_endpoint_init_view(ep);
+    nyx_endpoint_init_peers(ep);
     address_space_init(&ep->as, &ep->view.root, "nyx-endpoint");
     nyx_endpoint_update_policy(ep);
     nyx_endpoint_update_view(ep);
@@ -536,6 +558,9 @@ void nyx_endpoint_free(NyxEndpoint *ep)
     address_space_destroy(&ep->as);
     if (ep->trap_as.root) {
         address_space_destroy(&ep->trap_as);
+    }
+    if (ep->peers_as.root) {
+        address_space_destroy(&ep->peers_as);
     }
     call_rcu1(&ep->rcu, nyx_endpoint_unparent);
 }

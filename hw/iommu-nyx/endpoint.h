@@ -64,6 +64,11 @@ struct NyxEndpoint {
     NyxEndpointView view;
     MemoryRegion trap;          /* refuses and records every access */
     AddressSpace trap_as;       /* where refused translations lead, if any */
+    /* The memory of PCI devices above the trap, for peer-to-peer */
+    MemoryRegion peers;
+    MemoryRegion peers_memory;
+    MemoryRegion peers_trap;
+    AddressSpace peers_as;      /* if ever needed */
     bool blocked;               /* atomic; set at once, cleared by recovery */
     NyxIotlb iotlb;
 

@@ -68,6 +68,8 @@ void nyx_fault_log_set_limit(NyxFaultLog *log, uint32_t max_faults,
     log->window_ns = window_ns;
 }
 
+#define WIDEST_PIECE    8       /* bytes */
+
 static bool same_kind(const NyxFault *a, const NyxFault *b)
 {
     return a->type == b->type && a->access == b->access &&
@@ -138,11 +140,14 @@ NyxFaultVerdict nyx_fault_log_record(NyxFaultLog *log, NyxFaultType type,
         .count = 1,
     };
     bool continued = log->open && address == log->piece_end &&
+                     (log->piece_size == WIDEST_PIECE ||
+                      size < log->piece_size) &&
                      same_kind(&log->piece, &piece);
 
     g_assert(size > 0);
     log->piece = piece;
     log->piece_end = address + size;
+    log->piece_size = size;
     log->open = true;
     if (continued) {
         return NYX_FAULT_CONTINUED;

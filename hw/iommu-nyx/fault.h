@@ -11,9 +11,9 @@
  * equal to it; the window then goes on from there.
  *
  * What counts as one fault: one refused access to one page.  QEMU cuts one
- * DMA into pieces of at most 8 bytes where it hits no RAM; pieces of the same
- * type and direction that follow each other without a gap inside one 4 KiB page
- * (that of their first byte) are one fault, unless the caller knows better
+ * DMA into pieces of 8 bytes, and of 4, 2 and 1 for the rest, where it hits no
+ * RAM; pieces so cut, of the same type and direction, that follow each other
+ * without a gap inside one 4 KiB page (that of their first byte) are one fault, unless the caller knows better
  * (nyx_fault_log_break()).  The same access again (same start address) is a new
  * fault.  In the ring, consecutive faults of one type and
  * direction in one page share a record, whose count grows and whose address and
@@ -60,6 +60,7 @@ typedef struct NyxFaultLog {
     /* The latest piece; meaningful while open. */
     NyxFault piece;
     uint64_t piece_end;         /* address of the byte after it */
+    unsigned piece_size;        /* bytes */
     bool open;                  /* the next piece may continue it */
 
     uint64_t total;             /* faults, injected ones included */

@@ -24,7 +24,6 @@
 #include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "qom/object_interfaces.h"
-#include "system/address-spaces.h"
 #include "system/reset.h"
 #include "system/system.h"
 #include "stats.h"
@@ -58,12 +57,6 @@ MemoryRegion *nyx_iommu_peers(NyxIommu *iommu)
 bool nyx_iommu_ready(NyxIommu *iommu)
 {
     return iommu->ready;
-}
-
-AddressSpace *nyx_iommu_peer_target(NyxIommu *iommu, uint64_t gpa)
-{
-    return nyx_ram_window_contains(gpa, gpa) ? &address_space_memory
-                                             : &iommu->peers_as;
 }
 
 NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu)
@@ -499,7 +492,6 @@ static void nyx_iommu_realize(DeviceState *dev, Error **errp)
     the_iommu = iommu;
     nyx_ram_map_init(&iommu->ram, OBJECT(iommu), nyx_iommu_ram_hotplug, iommu);
     memory_region_init(&iommu->peers, OBJECT(iommu), "nyx-peers", UINT64_MAX);
-    address_space_init(&iommu->peers_as, &iommu->peers, "nyx-peers");
     iommu->machine_done.notify = nyx_iommu_machine_done;
     qemu_add_machine_init_done_notifier(&iommu->machine_done);
     iommu->device_listener = (DeviceListener) {

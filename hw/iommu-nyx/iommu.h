@@ -32,7 +32,6 @@ struct NyxIommu {
     MemoryRegion peers;
     MemoryRegion peers_low;
     MemoryRegion peers_high;
-    AddressSpace peers_as;
     bool ready;                 /* the machine is complete: views are shown */
     Notifier machine_done;
     DeviceListener device_listener;
@@ -64,12 +63,6 @@ NyxPolicy nyx_iommu_policy(NyxIommu *iommu);
 NyxRamMap *nyx_iommu_ram(NyxIommu *iommu);
 MemoryRegion *nyx_iommu_peers(NyxIommu *iommu);
 bool nyx_iommu_ready(NyxIommu *iommu);
-
-/*
- * Where a translation of a domain with peer-to-peer leads: to device memory,
- * but not to the chipset's registers (ECAM, IOAPIC, HPET).  Any thread.
- */
-AddressSpace *nyx_iommu_peer_target(NyxIommu *iommu, uint64_t gpa);
 NyxDeviceWindows nyx_iommu_device_windows(NyxIommu *iommu);
 NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu);
 

@@ -8,7 +8,6 @@
 
 #include "qemu/osdep.h"
 #include "containment.h"
-#include "hw/pci/pci_bridge.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-nyx.h"
 #include "qapi/qapi-visit-nyx.h"
@@ -46,9 +45,9 @@ static NyxFunction *need_confined(const char *device, Error **errp)
     if (fn && nyx_endpoint_bypassed(fn->endpoint, errp)) {
         return NULL;
     }
-    if (fn && IS_PCI_BRIDGE(fn->dev)) {
-        error_setg(errp, "device '%s' is a bridge; name the devices behind it",
-                   device);
+    if (fn && nyx_is_bridge(fn->dev)) {
+        error_setg(errp, "device '%s' is a bridge or part of the chipset; name "
+                   "a device behind it", device);
         return NULL;
     }
     return fn;

@@ -10,7 +10,6 @@
 #include "hw/pci/msi.h"
 #include "hw/pci/msix.h"
 #include "hw/pci/pci.h"
-#include "hw/pci/pci_bridge.h"
 #include "hw/pci/pci_host.h"
 #include "qapi/error.h"
 #include "quarantine.h"
@@ -20,6 +19,12 @@
 
 /* More than any device can address with the 48 bits that are translated */
 #define DMA_TRAP_SIZE   (1ULL << 63)
+
+bool nyx_is_bridge(PCIDevice *dev)
+{
+    return pci_get_byte(dev->config + PCI_CLASS_DEVICE + 1) ==
+           PCI_BASE_CLASS_BRIDGE;
+}
 
 static uint64_t nyx_cover_read(void *opaque, hwaddr addr, unsigned size)
 {
@@ -201,7 +206,7 @@ static void quarantined_config_write(PCIDevice *dev, uint32_t addr,
 void nyx_quarantine_enter(NyxQuarantine *q, Object *owner, PCIDevice *dev,
                           MemoryRegion *trap)
 {
-    if (q->active || IS_PCI_BRIDGE(dev)) {
+    if (q->active || nyx_is_bridge(dev)) {
         return;
     }
     q->active = true;
@@ -348,7 +353,7 @@ bool nyx_quarantine_reset(NyxQuarantine *q, PCIDevice *dev, Error **errp)
     g_autofree uint8_t *msix_table = NULL;
     SavedConfig saved = {};
 
-    if (IS_PCI_BRIDGE(dev)) {
+    if (nyx_is_bridge(dev)) {
         return true;
     }
     save_config(q, dev, &saved);

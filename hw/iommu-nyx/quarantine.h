@@ -10,8 +10,9 @@
  * doing.  Nothing needs the guest's help, and nothing that the guest writes
  * lifts it.
  *
- * Bridges are left alone: their reset is that of everything behind them, and
- * what they do on their own is write interrupts, which the endpoint refuses.
+ * Bridges are left alone: their reset is that of everything behind them, or of
+ * the chipset, and what they do on their own is write interrupts, which the
+ * endpoint refuses.
  *
  * Locking: BQL, never inside the function's own DMA or register access.
  */
@@ -42,6 +43,9 @@ typedef struct NyxQuarantine {
     MemoryRegion cover[PCI_NUM_REGIONS];
     MemoryRegion dma_trap;      /* where DMA goes without bus mastering */
 } NyxQuarantine;
+
+/* By class code: to other buses, ISA and the host's included. */
+bool nyx_is_bridge(PCIDevice *dev);
 
 /*
  * Bus mastering, INTx, MSI and MSI-X off and locked; BARs covered.  DMA that

@@ -30,51 +30,39 @@ typedef struct NyxRamRange {
     MemoryRegion *alias;        /* in the view */
 } NyxRamRange;
 
-typedef struct NyxRamWindow {
-    uint64_t first;
-    uint64_t bytes;
-} NyxRamWindow;
-
-#define RAM_WINDOWS 3
-
-static void get_ram_windows(NyxRamWindow window[RAM_WINDOWS])
+static void learn_windows(NyxRamMap *map)
 {
     MachineState *machine = MACHINE(qdev_get_machine());
     X86MachineState *x86ms = X86_MACHINE(machine);
     DeviceMemoryState *hotplug = machine->device_memory;
 
-    window[0] = (NyxRamWindow) { 0, x86ms->below_4g_mem_size };
-    window[1] = (NyxRamWindow) { x86ms->above_4g_mem_start,
-                                 x86ms->above_4g_mem_size };
-    window[2] = (NyxRamWindow) {};
+    map->window[0] = (NyxRamWindow) { 0, x86ms->below_4g_mem_size };
+    map->window[1] = (NyxRamWindow) { x86ms->above_4g_mem_start,
+                                      x86ms->above_4g_mem_size };
     if (hotplug) {
-        window[2] = (NyxRamWindow) { hotplug->base,
-                                     memory_region_size(&hotplug->mr) };
+        map->window[2] = (NyxRamWindow) { hotplug->base,
+                                          memory_region_size(&hotplug->mr) };
     }
 }
 
-bool nyx_ram_window_contains(uint64_t first, uint64_t last)
+bool nyx_ram_map_in_window(const NyxRamMap *map, uint64_t address)
 {
-    NyxRamWindow window[RAM_WINDOWS];
-
-    get_ram_windows(window);
-    for (int i = 0; i < RAM_WINDOWS; i++) {
-        if (first >= window[i].first && last >= first &&
-            last - window[i].first < window[i].bytes) {
+    for (int i = 0; i < NYX_RAM_WINDOWS; i++) {
+        if (address - map->window[i].first < map->window[i].bytes) {
             return true;
         }
     }
     return false;
 }
 
-bool nyx_ram_window_overlaps(uint64_t first, uint64_t last)
+bool nyx_ram_map_overlaps_window(const NyxRamMap *map, uint64_t first,
+                                 uint64_t last)
 {
-    NyxRamWindow window[RAM_WINDOWS];
+    for (int i = 0; i < NYX_RAM_WINDOWS; i++) {
+        const NyxRamWindow *w = &map->window[i];
 
-    get_ram_windows(window);
-    for (int i = 0; i < RAM_WINDOWS; i++) {
-        if (window[i].bytes && last >= window[i].first &&
-            first <= window[i].first + (window[i].bytes - 1)) {
+        if (w->bytes && last >= w->first &&
+            first <= w->first + (w->bytes - 1)) {
             return true;
         }
     }
@@ -82,13 +70,13 @@ bool nyx_ram_window_overlaps(uint64_t first, uint64_t last)
 }
 
 /* A BAR that is backed by memory lies elsewhere. */
-static bool is_guest_ram(const MemoryRegionSection *section, uint64_t first,
-                         uint64_t last)
+static bool is_guest_ram(const NyxRamMap *map,
+                         const MemoryRegionSection *section, uint64_t first)
 {
     return memory_region_is_ram(section->mr) && !section->readonly &&
            object_dynamic_cast(memory_region_owner(section->mr),
                                TYPE_MEMORY_BACKEND) &&
-           nyx_ram_window_contains(first, last);
+           nyx_ram_map_in_window(map, first);
 }
 
 static uint64_t section_first(const MemoryRegionSection *section)
@@ -127,7 +115,8 @@ static void nyx_ram_map_region_add(MemoryListener *listener,
         .mr = section->mr,
         .offset = section->offset_within_region,
     };
-    if (!is_guest_ram(section, range.first, range.last)) {
+    learn_windows(map);
+    if (!is_guest_ram(map, section, range.first)) {
         return;
     }
     memory_region_ref(range.mr);

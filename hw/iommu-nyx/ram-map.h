@@ -23,8 +23,16 @@ typedef struct NyxRamMap NyxRamMap;
 typedef void NyxRamHotplugFn(void *opaque, uint64_t first, uint64_t last,
                              bool plugged);
 
+typedef struct NyxRamWindow {
+    uint64_t first;
+    uint64_t bytes;
+} NyxRamWindow;
+
+#define NYX_RAM_WINDOWS 3       /* below 4 GiB, above, hot-plugged */
+
 struct NyxRamMap {
     MemoryListener listener;
+    NyxRamWindow window[NYX_RAM_WINDOWS];   /* fixed once there is RAM */
     Object *owner;
     MemoryRegion view;          /* container, size 2^64 */
     GArray *ranges;             /* of NyxRamRange, in no order */
@@ -37,9 +45,13 @@ void nyx_ram_map_init(NyxRamMap *map, Object *owner, NyxRamHotplugFn *hotplug,
                       void *opaque);
 void nyx_ram_map_destroy(NyxRamMap *map);
 
-/* Where a PC puts RAM, and nothing but RAM and what the chipset lays over it. */
-bool nyx_ram_window_contains(uint64_t first, uint64_t last);
-bool nyx_ram_window_overlaps(uint64_t first, uint64_t last);
+/*
+ * Is that where a PC puts RAM, and nothing but RAM and what the chipset lays
+ * over it?  The first for any thread, the second: does the range touch it?
+ */
+bool nyx_ram_map_in_window(const NyxRamMap *map, uint64_t address);
+bool nyx_ram_map_overlaps_window(const NyxRamMap *map, uint64_t first,
+                                 uint64_t last);
 
 /* Is every byte of the range RAM?  Holds for this moment. */
 bool nyx_ram_map_contains(NyxRamMap *map, uint64_t first, uint64_t last);

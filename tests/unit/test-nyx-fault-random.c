@@ -20,6 +20,7 @@ typedef struct Oracle {
     GArray *times;          /* int64_t, of faults that are still remembered */
     NyxFault piece;
     uint64_t piece_end;
+    unsigned piece_size;
     uint64_t total, since_restart;
     int64_t last_ns, source_ns, steady_ns;
     uint32_t max_faults;
@@ -66,11 +67,13 @@ static NyxFaultVerdict oracle_record(Oracle *o, const NyxFault *f,
                                      unsigned size)
 {
     bool continued = o->total && f->address == o->piece_end &&
+                     (o->piece_size == 8 || size < o->piece_size) &&
                      oracle_alike(f, &o->piece);
     NyxFault *newest;
 
     o->piece = *f;
     o->piece_end = f->address + size;
+    o->piece_size = size;
     if (continued) {
         return NYX_FAULT_CONTINUED;
     }

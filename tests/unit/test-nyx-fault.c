@@ -164,15 +164,21 @@ static void test_pieces_apart(void)
                                          NYX_ACCESS_R, 0x1021, 8, true, 1),
                     !=, NYX_FAULT_CONTINUED);
     g_assert_cmpint(nyx_fault_log_record(&log, NYX_FAULT_TYPE_BLOCKED,
-                                         NYX_ACCESS_R, 0x1029, 1, true, 1),
+                                         NYX_ACCESS_R, 0x1029, 8, true, 1),
                     ==, NYX_FAULT_CONTINUED);
     g_assert_cmpuint(nyx_fault_log_total(&log), ==, 5);
     /* A restart of the window does not cut a DMA in two. */
     nyx_fault_log_restart(&log);
     g_assert_cmpint(nyx_fault_log_record(&log, NYX_FAULT_TYPE_BLOCKED,
-                                         NYX_ACCESS_R, 0x102a, 8, true, 1),
+                                         NYX_ACCESS_R, 0x1031, 1, true, 1),
                     ==, NYX_FAULT_CONTINUED);
     g_assert_cmpuint(nyx_fault_log_in_window(&log, 1), ==, 0);
+    /* No DMA goes on after its rest, nor one of 4 bytes with 4 more. */
+    g_assert_cmpint(nyx_fault_log_record(&log, NYX_FAULT_TYPE_BLOCKED,
+                                         NYX_ACCESS_R, 0x1032, 8, true, 1),
+                    !=, NYX_FAULT_CONTINUED);
+    record_at(&log, 0x2000, 1);
+    g_assert_cmpint(record_at(&log, 0x2004, 1), !=, NYX_FAULT_CONTINUED);
     nyx_fault_log_destroy(&log);
 }
 
