@@ -125,7 +125,6 @@ NyxTestdev *nyx_testdev_open(NyxTest *t, unsigned slot)
     dev->pci = nyx_pci_open(t, slot);
     dev->registers = qpci_iomap(dev->pci, NTD_BAR_REGISTERS, NULL);
     dev->buffer = qpci_iomap(dev->pci, NTD_BAR_BUFFER, NULL);
-    dev->msix = qpci_iomap(dev->pci, NTD_BAR_MSIX, NULL);
     g_assert_cmphex(nyx_testdev_get(dev, NTD_REG_ID), ==, NTD_ID);
     return dev;
 }
@@ -136,14 +135,21 @@ void nyx_testdev_close(NyxTestdev *dev)
     g_free(dev);
 }
 
-void nyx_testdev_enable(NyxTestdev *dev)
+void nyx_testdev_place_bars(NyxTestdev *dev)
 {
     qpci_config_writel(dev->pci, PCI_BASE_ADDRESS_0 + 4 * NTD_BAR_REGISTERS,
                        dev->registers.addr);
     qpci_config_writel(dev->pci, PCI_BASE_ADDRESS_0 + 4 * NTD_BAR_BUFFER,
                        dev->buffer.addr);
-    qpci_config_writel(dev->pci, PCI_BASE_ADDRESS_0 + 4 * NTD_BAR_MSIX,
-                       dev->msix.addr);
+    if (dev->pci->msix_enabled) {
+        qpci_config_writel(dev->pci, PCI_BASE_ADDRESS_0 + 4 * NTD_BAR_MSIX,
+                           dev->pci->msix_table_bar.addr);
+    }
+}
+
+void nyx_testdev_enable(NyxTestdev *dev)
+{
+    nyx_testdev_place_bars(dev);
     qpci_device_enable(dev->pci);
 }
 

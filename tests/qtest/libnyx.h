@@ -64,14 +64,17 @@ typedef struct NyxTestdev {
     QPCIDevice *pci;
     QPCIBar registers;
     QPCIBar buffer;
-    QPCIBar msix;
 } NyxTestdev;
 
 NyxTestdev *nyx_testdev_open(NyxTest *t, unsigned slot);
 void nyx_testdev_close(NyxTestdev *dev);
 
-/* As a driver does after a reset: BARs to where they were, enabled again. */
+/*
+ * As a driver does after a reset: BARs (MSI-X's if it is in use) to where they
+ * were, and enabled again.
+ */
 void nyx_testdev_enable(NyxTestdev *dev);
+void nyx_testdev_place_bars(NyxTestdev *dev);
 
 void nyx_testdev_flr(NyxTestdev *dev);
 
