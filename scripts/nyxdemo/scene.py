@@ -53,7 +53,7 @@ class Scene:
         for nic in self.nics:
             bring_up(vm, nic)
             self.loads[nic.name] = network_load(
-                vm, nic.name, self.server.url(nic), self.server.sha256)
+                vm, nic.name, self.server, nic)
         for disk in self.disks:
             self.loads[disk.name] = disk_load(
                 vm, disk.name, block_device(vm, disk.name), LOAD_FIRST_MIB,

@@ -216,7 +216,8 @@ class Story:
         self._check("the kernel's banner is unchanged",
                     self._vm.read_memory(memory.banner, 64) == self._banner)
         calls = self._vm.read_memory(memory.calls, PAGES * PAGE)
-        self._check('the system call table is unchanged, as are the pages after it',
+        self._check('the system call table and the pages after it are '
+                    'unchanged',
                     calls == self._calls, f'SHA-256 {_digest(calls)}...')
         self._scene.stop_loads()
         for disk in self._scene.disks:

@@ -66,8 +66,7 @@ class DualNicTest(GuestTest):
             bring_up(vm, nic)
 
     def test_both_at_once(self):
-        loads = [network_load(self.vm, nic.name, self.server.url(nic),
-                              self.server.sha256) for nic in self.nics]
+        loads = [network_load(self.vm, nic.name, self.server, nic) for nic in self.nics]
         for load in loads:
             load.wait_bytes(4 * self.server.size)
         for load in loads:

@@ -6,7 +6,7 @@ from nyxtest.case import GuestTest, needs_nyx
 from nyxtest.devices import add_disk, add_nic
 from nyxtest.guest import (block_device, bring_up, disk_load, disk_sum,
                            fetch_sum, network_load, pci_address,
-                           set_disk_timeout, sha256, write_random)
+                           set_disk_timeout, sha256, sound_load, write_random)
 
 MIB = 1 << 20
 # A driver of the kernel may take this long to give up or to try again.
@@ -148,13 +148,35 @@ class _NicQuarantineTest(_QuarantineTest):
     @classmethod
     def start_victim(cls, vm):
         bring_up(vm, cls.nic)
-        return network_load(vm, 'victim', cls.server.url(cls.nic),
-                            cls.server.sha256)
+        return network_load(vm, 'victim', cls.server, cls.nic)
 
     def check_victim(self):
         bring_up(self.vm, self.nic, DRIVER_SECONDS)
         url = self.server.url(self.nic)
         self.assertEqual(fetch_sum(self.vm, url), self.server.sha256)
+
+
+@needs_nyx
+class SoundTest(_QuarantineTest):
+    """Its load plays short pieces, one after another."""
+
+    driver = 'ich9-intel-hda'
+
+    @classmethod
+    def add_victim(cls, vm):
+        vm.add('-audiodev', 'none,id=none')
+        vm.device(cls.driver, ['snd_hda_codec_generic', 'snd_hda_intel',
+                               'snd_pcm_oss'], 'common', id='victim')
+        vm.device('hda-output', bus='victim.0', audiodev='none')
+
+    @classmethod
+    def start_victim(cls, vm):
+        vm.agent.wait('[ -c /dev/dsp ]')
+        return sound_load(vm, 'victim')
+
+    def check_victim(self):
+        self.vm.agent.wait('[ -c /dev/dsp ]', DRIVER_SECONDS)
+        self.vm.agent.check('timeout 20 nyx-play /dev/dsp 500')
 
 
 @needs_nyx

@@ -31,8 +31,7 @@ class ReassignTest(GuestTest):
         bring_up(vm, cls.nic)
         cls.loads = {name: disk_load(vm, name, block_device(vm, name), 16, 8)
                      for name in ('nvme0', 'vblk0')}
-        cls.loads['nic0'] = network_load(vm, 'nic0', cls.server.url(cls.nic),
-                                         cls.server.sha256)
+        cls.loads['nic0'] = network_load(vm, 'nic0', cls.server, cls.nic)
 
     def check_loads(self):
         for name, load in self.loads.items():

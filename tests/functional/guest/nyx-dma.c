@@ -36,6 +36,7 @@
 
 enum { STATUS_OK = 0, STATUS_ERROR = 1, STATUS_REFUSED = 3, STATUS_GONE = 4 };
 
+/* Both are memory of the device, not RAM: hence volatile, here and below. */
 typedef struct Device {
     volatile uint32_t *regs;
     volatile uint64_t *buffer;

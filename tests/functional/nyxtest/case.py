@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""Test cases that share one running guest, and what they assert of nyx-iommu."""
+"""Test cases that share a running guest, and what they ask of nyx-iommu."""
 
 import shutil
 import time

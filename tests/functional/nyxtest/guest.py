@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""What a test does inside the guest: find devices, move data, keep them busy."""
+"""What a test does in the guest: find devices, move data, keep them busy."""
 
 import hashlib
 import re
@@ -163,5 +163,10 @@ def disk_load(vm, name, device, first_mib, size_mib):
     return Load(vm, name, f'nyx-load {name} {device} {first_mib} {size_mib}')
 
 
-def network_load(vm, name, url, digest):
-    return Load(vm, name, f'fetch-loop {name} {url} {digest}')
+def network_load(vm, name, server, nic):
+    return Load(vm, name, f'loop {name} {server.size} fetch '
+                f'{server.url(nic)} {server.sha256}')
+
+
+def sound_load(vm, name):
+    return Load(vm, name, f'loop {name} 48000 timeout 5 nyx-play /dev/dsp 250')

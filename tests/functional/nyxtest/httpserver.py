@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""An HTTP server on the host's loopback: a file to fetch, a place to send to."""
+"""An HTTP server on the host's loopback: a file to fetch, a place to send."""
 
 import hashlib
 import os

@@ -23,7 +23,7 @@ from .modules import ModuleTree
 from .paths import GUEST_BUILD, GUEST_SOURCES, ROOT
 
 PROGRAMS = ('nyx-load', 'nyx-play', 'nyx-dma')
-SCRIPTS = ('agent', 'load-modules', 'fetch-loop')
+SCRIPTS = ('agent', 'load-modules', 'loop', 'fetch')
 
 
 @dataclass(frozen=True)

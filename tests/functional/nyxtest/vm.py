@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""A virtual machine with the Linux guest: its devices, its life, its monitor."""
+"""A virtual machine with the Linux guest: devices, life, monitor, agent."""
 
 import os
 import re
@@ -111,9 +111,14 @@ class VM:
             fds = qmp_there.fileno(), serial_there.fileno()
             command = self._command(*fds)
             (self.folder / 'command').write_text(_shell_text(command))
-            self._process = subprocess.Popen(
-                command, pass_fds=fds, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log)
+            try:
+                self._process = subprocess.Popen(
+                    command, pass_fds=fds, stdin=subprocess.DEVNULL,
+                    stdout=log, stderr=log)
+            except OSError as err:
+                raise NyxTestError(
+                    f'{QEMU} cannot be started: {err.strerror}; build it anew '
+                    'with "make", and not while tests run.') from err
         self.agent = Agent(serial)
         try:
             self.monitor = Monitor(qmp)
