@@ -359,6 +359,15 @@ static void drop_capabilities(PCIDevice *pdev)
     }
 }
 
+/*
+ * The buffer lives on until nobody uses it any more, but a device that takes
+ * our place needs its name now.
+ */
+static void drop_buffer(NyxTestdev *s)
+{
+    vmstate_unregister_ram(&s->buffer, DEVICE(s));
+}
+
 static void nyx_testdev_realize(PCIDevice *pdev, Error **errp)
 {
     NyxTestdev *s = NYX_TESTDEV(pdev);
@@ -369,6 +378,7 @@ static void nyx_testdev_realize(PCIDevice *pdev, Error **errp)
     }
     if (!add_capabilities(pdev, errp)) {
         drop_capabilities(pdev);
+        drop_buffer(s);
         return;
     }
     pci_config_set_interrupt_pin(pdev->config, 1);
@@ -385,8 +395,11 @@ static void nyx_testdev_realize(PCIDevice *pdev, Error **errp)
 
 static void nyx_testdev_exit(PCIDevice *pdev)
 {
-    nyx_testdev_run_unrealize(&NYX_TESTDEV(pdev)->run);
+    NyxTestdev *s = NYX_TESTDEV(pdev);
+
+    nyx_testdev_run_unrealize(&s->run);
     drop_capabilities(pdev);
+    drop_buffer(s);
 }
 
 static void nyx_testdev_init(Object *obj)

@@ -205,17 +205,22 @@ static void test_unplug(const void *data)
 {
     NyxTest *t = nyx_test_start("q35", "-device pcie-root-port,id=rp,addr=5 "
                                 "-device nyx-testdev,id=td,bus=rp");
-    NyxTestdev *dev;
+    unsigned round;
 
-    setup_port(t, 5);
-    dev = nyx_testdev_open(t, 1 << 5);      /* bus 1, device 0 */
-    nyx_testdev_run(dev, NOWHERE, PAGE, 0, 16, PAGE, mode_of(data));
-    nyx_testdev_await_done(dev, 1);
-    /* The guest does not answer; a reset completes the removal. */
-    qtest_qmp_device_del_send(t->qts, "td");
-    qtest_system_reset_nowait(t->qts);
-    qtest_qmp_eventwait(t->qts, "DEVICE_DELETED");
-    nyx_testdev_close(dev);
+    for (round = 0; round < 4; round++) {
+        NyxTestdev *dev;
+
+        setup_port(t, 5);
+        dev = nyx_testdev_open(t, 1 << 5);      /* bus 1, device 0 */
+        nyx_testdev_run(dev, NOWHERE, PAGE, 0, 16, PAGE, mode_of(data));
+        nyx_testdev_await_done(dev, 1);
+        /* The guest does not answer; a reset completes the removal. */
+        qtest_qmp_device_del_send(t->qts, "td");
+        qtest_system_reset_nowait(t->qts);
+        qtest_qmp_eventwait(t->qts, "DEVICE_DELETED");
+        nyx_testdev_close(dev);
+        qtest_qmp_device_add(t->qts, "nyx-testdev", "td", "{ 'bus': 'rp' }");
+    }
     nyx_test_quit(t);
 }
 
