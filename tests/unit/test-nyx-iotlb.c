@@ -22,7 +22,7 @@ static NyxTranslation leaf(uint64_t gpa, uint64_t size, IOMMUAccessFlags perm)
 static void check_hit(NyxIotlb *tlb, uint64_t generation, uint64_t iova,
                       NyxTranslation expected)
 {
-    NyxTranslation t;
+    NyxTranslation t = { 0 };
 
     g_assert_true(nyx_iotlb_lookup(tlb, generation, iova, &t));
     g_assert_cmphex(t.gpa, ==, expected.gpa);
