@@ -4,6 +4,7 @@
 
 from nyxtest.case import GuestTest, needs_nyx
 from nyxtest.devices import add_disk, add_nic
+from nyxtest.display import add_display, draw, wait_shown
 from nyxtest.guest import (block_device, bring_up, disk_load, disk_sum,
                            fetch_sum, network_load, pci_address,
                            set_disk_timeout, sha256, sound_load, write_random)
@@ -177,6 +178,32 @@ class SoundTest(_QuarantineTest):
     def check_victim(self):
         self.vm.agent.wait('[ -c /dev/dsp ]', DRIVER_SECONDS)
         self.vm.agent.check('timeout 20 nyx-play /dev/dsp 500')
+
+
+@needs_nyx
+class DisplayTest(GuestTest):
+    """A display has no DMA; its memory vanishes under the guest's driver."""
+
+    @classmethod
+    def describe(cls, vm):
+        add_display(vm, 'victim')
+
+    def test_quarantine_and_recovery(self):
+        vm = self.vm
+        address = pci_address(vm, 'victim')
+        draw(vm, 'aZbY')
+        self.assertTrue(wait_shown(vm, 'victim', 'aZbY'))
+        vm.monitor.command('nyx-quarantine-device', device='victim')
+        draw(vm, 'cXdW')
+        self.assertFalse(wait_shown(vm, 'victim', 'cXdW'),
+                         'it went through to a device in quarantine')
+        vm.monitor.command('nyx-recover-device', device='victim')
+        self.assert_state('victim', 'operational')
+        vm.agent.check(f'echo 1 >/sys/bus/pci/devices/{address}/remove && '
+                       'echo 1 >/sys/bus/pci/rescan', DRIVER_SECONDS)
+        vm.agent.wait('[ -c /dev/fb0 ]', DRIVER_SECONDS)
+        draw(vm, 'cXdW')
+        self.assertTrue(wait_shown(vm, 'victim', 'cXdW'))
 
 
 @needs_nyx

@@ -5,11 +5,9 @@
 import array
 
 from nyxtest.case import GuestTest, has_nyx
+from nyxtest.display import add_display, draw, wait_shown
 
 RATE = 48000
-WIDTH, HEIGHT = 800, 600
-# In the frame buffer's order: blue, green, red, unused.
-PIXEL = b'aZbY'
 
 
 def longest_count(samples):
@@ -26,7 +24,6 @@ class SoundDisplayTest(GuestTest):
     @classmethod
     def describe(cls, vm):
         cls.wave = vm.folder / 'sound.wav'
-        cls.picture = vm.folder / 'screen.ppm'
         vm.domain('dom-sound', isolation='strict')
         vm.domain('dom-display', isolation='strict')
         vm.add('-audiodev', f'wav,id=wav,path={cls.wave},out.format=s16,'
@@ -34,27 +31,13 @@ class SoundDisplayTest(GuestTest):
         vm.device('ich9-intel-hda', ['snd_hda_codec_generic', 'snd_hda_intel',
                                      'snd_pcm_oss'], 'dom-sound', id='sound')
         vm.device('hda-output', bus='sound.0', audiodev='wav', mixer='off')
-        vm.device('bochs-display', ['bochs'], 'dom-display', id='display',
-                  xres=WIDTH, yres=HEIGHT)
+        add_display(vm, 'display', 'dom-display')
 
     def test_display(self):
         """What the guest draws is what the screen shows."""
-        count = WIDTH * HEIGHT * len(PIXEL)
-        # The console's cursor must not blink through the picture.
-        self.vm.agent.check(
-            'echo 0 >/sys/class/graphics/fbcon/cursor_blink; '
-            f"yes '{PIXEL.decode()}' | tr -d '\\n' | head -c {count} "
-            '>/run/picture && '
-            f'dd if=/run/picture of=/dev/fb0 bs={count} 2>/dev/null')
-        want = PIXEL[2::-1] * (WIDTH * HEIGHT)
-        for _ in range(50):         # the driver copies a while later
-            self.vm.monitor.command('screendump', device='display',
-                                    filename=str(self.picture))
-            if self.picture.read_bytes()[-len(want):] == want:
-                break
-            self.vm.agent.check('usleep 100000')
-        self.assertTrue(self.picture.read_bytes()[-len(want):] == want,
-                        f'{self.picture} is not what the guest drew')
+        draw(self.vm, 'aZbY')
+        self.assertTrue(wait_shown(self.vm, 'display', 'aZbY'),
+                        'the screen is not what the guest drew')
         if has_nyx():
             self.assert_in_domain('display', 'dom-display')
         self.assert_no_faults()
