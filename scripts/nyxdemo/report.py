@@ -41,6 +41,10 @@ class Report:
                   name + (f' ({detail})' if detail else ''))
         return holds
 
+    def begun(self):
+        """Whether anything was checked yet."""
+        return bool(self._passed or self._failed)
+
     def event(self, event):
         """One QMP event of nyx-iommu, as a line for people."""
         data = event.get('data', {})

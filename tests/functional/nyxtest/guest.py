@@ -151,10 +151,6 @@ class Load:
     def restart_gap(self):
         self._vm.agent.check(f'kill -USR1 {self._pid}')
 
-    def wait_end(self, seconds=60):
-        """Wait until the process is gone."""
-        self._vm.agent.wait(f'! [ -d /proc/{self._pid} ]', seconds)
-
     def stop(self):
         self._vm.agent.run(f'kill -9 {self._pid}')
 

@@ -76,9 +76,6 @@ class Monitor:
         except QMPError as err:
             raise GuestDied(f'QEMU ended during {name}: {err}') from err
 
-    def hmp(self, line):
-        return self.command('human-monitor-command', command_line=line)
-
     def position(self):
         """The present end of the events, to wait from."""
         with self._changed:

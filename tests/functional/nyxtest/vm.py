@@ -4,7 +4,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -102,7 +101,6 @@ class VM:
         if not QEMU.exists():
             raise NyxTestError(f'{QEMU} is missing; run "make" first, or set '
                                'QEMU to the program to test.')
-        shutil.rmtree(self.folder / 'core', ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         qmp, qmp_there = socket.socketpair()
         serial, serial_there = socket.socketpair()
