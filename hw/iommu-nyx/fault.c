@@ -10,6 +10,7 @@
 #include "fault.h"
 
 #define FAULT_PAGE_SHIFT    12
+#define WIDEST_PIECE        8       /* bytes */
 
 void nyx_fault_log_init(NyxFaultLog *log)
 {
@@ -67,8 +68,6 @@ void nyx_fault_log_set_limit(NyxFaultLog *log, uint32_t max_faults,
     times_resize(&log->times, max_faults + 1);
     log->window_ns = window_ns;
 }
-
-#define WIDEST_PIECE    8       /* bytes */
 
 static bool same_kind(const NyxFault *a, const NyxFault *b)
 {

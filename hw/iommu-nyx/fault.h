@@ -13,11 +13,12 @@
  * What counts as one fault: one refused access to one page.  QEMU cuts one
  * DMA into pieces of 8 bytes, and of 4, 2 and 1 for the rest, where it hits no
  * RAM; pieces so cut, of the same type and direction, that follow each other
- * without a gap inside one 4 KiB page (that of their first byte) are one fault, unless the caller knows better
- * (nyx_fault_log_break()).  The same access again (same start address) is a new
- * fault.  In the ring, consecutive faults of one type and
- * direction in one page share a record, whose count grows and whose address and
- * time are those of the latest.  Injected faults never mix with real ones.
+ * without a gap inside one 4 KiB page (that of their first byte) are one fault,
+ * unless the caller knows better (nyx_fault_log_break()).  The same access
+ * again (same start address) is a new fault.  In the ring, consecutive faults
+ * of one type and direction in one page share a record, whose count grows and
+ * whose address and time are those of the latest.  Injected faults never mix
+ * with real ones.
  *
  * Locking: the caller's (each endpoint has a lock of its own).
  */

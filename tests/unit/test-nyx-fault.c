@@ -198,6 +198,35 @@ static void test_break(void)
     nyx_fault_log_destroy(&log);
 }
 
+/* Only what QEMU cuts itself goes together: 8s, then the rest. */
+static void test_cut(void)
+{
+    static const struct {
+        unsigned size;
+        bool continued;
+    } pieces[] = {
+        { 8, false }, { 8, true }, { 4, true }, { 2, true }, { 1, true },
+        { 1, false }, { 8, false }, { 2, true }, { 2, false }, { 1, true },
+        { 4, false }, { 8, false }, { 8, true },
+    };
+    uint64_t address = 0x1000;
+    NyxFaultLog log;
+    unsigned i;
+
+    nyx_fault_log_init(&log);
+    for (i = 0; i < ARRAY_SIZE(pieces); i++) {
+        NyxFaultVerdict verdict;
+
+        verdict = nyx_fault_log_record(&log, NYX_FAULT_TYPE_UNMAPPED,
+                                       NYX_ACCESS_W, address, pieces[i].size,
+                                       false, 1);
+        g_assert_cmpint(verdict == NYX_FAULT_CONTINUED, ==,
+                        pieces[i].continued);
+        address += pieces[i].size;
+    }
+    nyx_fault_log_destroy(&log);
+}
+
 static void test_window_edges(void)
 {
     NyxFaultLog log;
@@ -330,6 +359,7 @@ int main(int argc, char **argv)
     g_test_add_func("/nyx/fault/pieces", test_pieces);
     g_test_add_func("/nyx/fault/pieces-apart", test_pieces_apart);
     g_test_add_func("/nyx/fault/break", test_break);
+    g_test_add_func("/nyx/fault/cut", test_cut);
     g_test_add_func("/nyx/fault/window-edges", test_window_edges);
     g_test_add_func("/nyx/fault/for-ever", test_for_ever);
     g_test_add_func("/nyx/fault/limit-zero", test_limit_zero);
