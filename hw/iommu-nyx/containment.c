@@ -58,10 +58,9 @@ static void cut_off(NyxEndpoint *ep)
     qatomic_set(&ep->blocked, true);
     nyx_endpoint_update_view(ep);
     QTAILQ_FOREACH(fn, &ep->functions, link) {
-        nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev, &ep->trap);
+        nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev,
+                             MEMORY_REGION(&ep->gate));
     }
-    /* What was started before would reach guest memory later. */
-    nyx_endpoint_drain_io(ep);
 }
 
 /* True if the endpoint was operational. */
@@ -73,7 +72,7 @@ static bool quarantine_one(NyxEndpoint *ep, const char *reason)
     }
     cut_off(ep);
     step(ep, NYX_EVENT_CONTAIN, reason);
-    nyx_iommu_stats(ep->iommu)->quarantines++;
+    ep->iommu->stats.quarantines++;
     return true;
 }
 
@@ -88,7 +87,7 @@ static GPtrArray *quarantine_scope(NyxEndpoint *ep, const char *reason)
     }
     if (ep->policy.scope == NYX_SCOPE_DOMAIN) {
         QTAILQ_FOREACH(other, &ep->domain->endpoints, domain_link) {
-            if (!nyx_endpoint_builtin(other) &&
+            if (!nyx_endpoint_is_bridge(other) &&
                 quarantine_one(other, reason)) {
                 g_ptr_array_add(taken, other);
             }
@@ -167,7 +166,7 @@ bool nyx_containment_recover(NyxEndpoint *ep, bool force, Error **errp)
         return false;
     }
     nyx_recovery_budget_spend(&ep->budget, nyx_endpoint_now());
-    nyx_iommu_stats(ep->iommu)->recoveries++;
+    ep->iommu->stats.recoveries++;
     if (!reset_functions(ep, &local_err)) {
         cut_off(ep);
         step(ep, NYX_EVENT_RECOVERY_FAILED, error_get_pretty(local_err));

@@ -83,7 +83,7 @@ static NyxPageTable *nyx_domain_new_table(NyxDomain *domain)
     NyxPageTable *table = nyx_page_table_new(domain->large_pages);
 
     if (domain->default_map == NYX_DEFAULT_MAP_RAM) {
-        nyx_ram_map_foreach(nyx_iommu_ram(domain->iommu), add_ram_mapping,
+        nyx_ram_map_foreach(&domain->iommu->ram, add_ram_mapping,
                             table);
         nyx_page_table_map(table, LEGACY_BIOS_FIRST, LEGACY_BIOS_LAST,
                            LEGACY_BIOS_FIRST, IOMMU_RW);
@@ -184,7 +184,7 @@ static bool overlaps(uint64_t first, uint64_t last, uint64_t other_first,
 static bool check_target(NyxDomain *domain, uint64_t first, uint64_t last,
                          Error **errp)
 {
-    if (nyx_ram_map_contains(nyx_iommu_ram(domain->iommu), first, last)) {
+    if (nyx_ram_map_contains(&domain->iommu->ram, first, last)) {
         return true;
     }
     if (!domain->peer_to_peer) {
@@ -193,7 +193,7 @@ static bool check_target(NyxDomain *domain, uint64_t first, uint64_t last,
                    "a domain with peer-to-peer=on", first, last);
         return false;
     }
-    if (nyx_ram_map_overlaps_window(nyx_iommu_ram(domain->iommu), first,
+    if (nyx_ram_map_overlaps_window(&domain->iommu->ram, first,
                                     last)) {
         error_setg(errp, "guest physical range 0x%" PRIx64 "..0x%" PRIx64
                    " is neither all RAM nor all device memory", first, last);
@@ -392,7 +392,7 @@ void nyx_domain_foreach_mapping(NyxDomain *domain, NyxPageTableVisit fn,
     if (domain->table) {
         nyx_page_table_foreach(domain->table, fn, opaque);
     } else if (domain->iommu) {
-        nyx_ram_map_foreach(nyx_iommu_ram(domain->iommu), visit_ram, &visit);
+        nyx_ram_map_foreach(&domain->iommu->ram, visit_ram, &visit);
     }
 }
 
@@ -403,6 +403,15 @@ NyxPolicy nyx_domain_policy(NyxDomain *domain)
 
     nyx_policy_apply(&policy, &domain->policy);
     return policy;
+}
+
+void nyx_domain_policy_changed(NyxDomain *domain)
+{
+    NyxEndpoint *ep;
+
+    QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
+        nyx_endpoint_update_policy(ep);
+    }
 }
 
 NyxDomain *nyx_domain_new_automatic(NyxIommu *iommu, const char *id,
@@ -496,18 +505,20 @@ static NyxPolicyOverride *nyx_domain_policy_override(Object *obj)
     return &NYX_DOMAIN(obj)->policy;
 }
 
-static void nyx_domain_policy_changed(Object *obj)
+static NyxPolicy nyx_domain_policy_effective(Object *obj)
 {
-    NyxEndpoint *ep;
+    return nyx_domain_policy(NYX_DOMAIN(obj));
+}
 
-    QTAILQ_FOREACH(ep, &NYX_DOMAIN(obj)->endpoints, domain_link) {
-        nyx_endpoint_update_policy(ep);
-    }
+static void nyx_domain_property_changed(Object *obj)
+{
+    nyx_domain_policy_changed(NYX_DOMAIN(obj));
 }
 
 static const NyxPolicyOwner nyx_domain_policy_owner = {
     .get = nyx_domain_policy_override,
-    .changed = nyx_domain_policy_changed,
+    .effective = nyx_domain_policy_effective,
+    .changed = nyx_domain_property_changed,
 };
 
 static void nyx_domain_complete(UserCreatable *uc, Error **errp)

@@ -97,4 +97,7 @@ void nyx_domain_foreach_mapping(NyxDomain *domain, NyxPageTableVisit fn,
 /* The machine's policy with what the domain overrides. */
 NyxPolicy nyx_domain_policy(NyxDomain *domain);
 
+/* @policy has changed: let the domain's endpoints know. */
+void nyx_domain_policy_changed(NyxDomain *domain);
+
 #endif

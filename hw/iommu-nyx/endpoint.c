@@ -87,6 +87,67 @@ static const MemoryRegionOps nyx_trap_ops = {
     .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
 };
 
+/*
+ * QEMU itself refuses an access with MemTxAttrs.memory that hits no memory, so
+ * it never comes to the trap.  It is translated once, though: an IOMMU index
+ * of its own tells it, and the translation records it.
+ */
+enum {
+    INDEX_ANY,
+    INDEX_MEMORY_ONLY,
+    INDEX__MAX,
+};
+
+static int nyx_attrs_to_index(IOMMUMemoryRegion *mr, MemTxAttrs attrs)
+{
+    return attrs.memory ? INDEX_MEMORY_ONLY : INDEX_ANY;
+}
+
+static int nyx_num_indexes(IOMMUMemoryRegion *mr)
+{
+    return INDEX__MAX;
+}
+
+/* The trap records an access when, and if, it really happens. */
+static IOMMUTLBEntry lead_to_trap(NyxEndpoint *ep, hwaddr iova,
+                                  IOMMUAccessFlags flag, int index)
+{
+    IOMMUTLBEntry entry = {
+        .target_as = &ep->trap_as,
+        .iova = iova & ~(hwaddr)(NYX_PAGE_SIZE - 1),
+        .translated_addr = iova & ~(hwaddr)(NYX_PAGE_SIZE - 1),
+        .addr_mask = NYX_PAGE_SIZE - 1,
+        .perm = flag,
+    };
+
+    if (index == INDEX_MEMORY_ONLY && flag != IOMMU_NONE) {
+        nyx_endpoint_fault(ep, refusal(ep, iova, flag),
+                           flag == IOMMU_RO ? NYX_ACCESS_R : NYX_ACCESS_W,
+                           iova, 1, false);
+        entry.perm = IOMMU_NONE;
+    }
+    return entry;
+}
+
+/* The gate of the trap, for DMA that is not translated otherwise */
+
+#define TYPE_NYX_GATE "nyx-gate-memory-region"
+
+static IOMMUTLBEntry nyx_gate_translate(IOMMUMemoryRegion *mr, hwaddr iova,
+                                        IOMMUAccessFlags flag, int index)
+{
+    return lead_to_trap(container_of(mr, NyxEndpoint, gate), iova, flag, index);
+}
+
+static void nyx_gate_class_init(ObjectClass *oc, const void *data)
+{
+    IOMMUMemoryRegionClass *imrc = IOMMU_MEMORY_REGION_CLASS(oc);
+
+    imrc->translate = nyx_gate_translate;
+    imrc->attrs_to_index = nyx_attrs_to_index;
+    imrc->num_indexes = nyx_num_indexes;
+}
+
 /* The interrupt window */
 
 static MemTxResult nyx_msi_read(void *opaque, hwaddr addr, uint64_t *data,
@@ -152,7 +213,7 @@ static void nyx_endpoint_lookup(NyxEndpoint *ep, NyxDomain *domain,
 }
 
 static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
-                                   IOMMUAccessFlags flag, int iommu_idx)
+                                   IOMMUAccessFlags flag, int index)
 {
     NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
     NyxDomain *domain = qatomic_rcu_read(&ep->domain);
@@ -165,7 +226,7 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
     if (likely((t.perm & flag) == flag)) {
         return (IOMMUTLBEntry) {
             .target_as = likely(!domain->peer_to_peer) ||
-                         nyx_ram_map_in_window(nyx_iommu_ram(ep->iommu), t.gpa)
+                         nyx_ram_map_in_window(&ep->iommu->ram, t.gpa)
                          ? &address_space_memory : &ep->peers_as,
             .iova = iova & ~t.mask,
             .translated_addr = t.gpa,
@@ -173,14 +234,7 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
             .perm = t.perm,
         };
     }
-    /* The trap records the access when, and if, it really happens. */
-    return (IOMMUTLBEntry) {
-        .target_as = &ep->trap_as,
-        .iova = iova & ~(hwaddr)(NYX_PAGE_SIZE - 1),
-        .translated_addr = iova & ~(hwaddr)(NYX_PAGE_SIZE - 1),
-        .addr_mask = NYX_PAGE_SIZE - 1,
-        .perm = flag,
-    };
+    return lead_to_trap(ep, iova, flag, index);
 }
 
 static void nyx_translate_class_init(ObjectClass *oc, const void *data)
@@ -188,6 +242,8 @@ static void nyx_translate_class_init(ObjectClass *oc, const void *data)
     IOMMUMemoryRegionClass *imrc = IOMMU_MEMORY_REGION_CLASS(oc);
 
     imrc->translate = nyx_translate;
+    imrc->attrs_to_index = nyx_attrs_to_index;
+    imrc->num_indexes = nyx_num_indexes;
 }
 
 /* The view */
@@ -204,6 +260,18 @@ NyxDmaMode nyx_endpoint_dma_mode(NyxEndpoint *ep)
                                              : NYX_DMA_MODE_PASS_THROUGH;
 }
 
+/*
+ * What translations for @domain may name besides RAM and the trap.  It is there
+ * before DMA can see the domain or the translating region; few endpoints need
+ * it.
+ */
+static void nyx_endpoint_need_peers(NyxEndpoint *ep, NyxDomain *domain)
+{
+    if (domain->peer_to_peer && !ep->peers_as.root) {
+        address_space_init(&ep->peers_as, &ep->peers, "nyx-peers");
+    }
+}
+
 void nyx_endpoint_update_view(NyxEndpoint *ep)
 {
     NyxDmaMode mode = nyx_endpoint_dma_mode(ep);
@@ -211,7 +279,7 @@ void nyx_endpoint_update_view(NyxEndpoint *ep)
     bool translate = mode == NYX_DMA_MODE_TRANSLATING;
     NyxEndpointView *v = &ep->view;
 
-    if (!nyx_iommu_ready(ep->iommu)) {
+    if (!ep->iommu->ready) {
         return;
     }
     memory_region_transaction_begin();
@@ -223,11 +291,8 @@ void nyx_endpoint_update_view(NyxEndpoint *ep)
     memory_region_set_enabled(&v->msi, pass || translate);
     /* QEMU cannot show one region of 2^64 bytes below another. */
     memory_region_set_enabled(&v->unmapped, pass);
-    if (translate && !ep->trap_as.root) {
-        address_space_init(&ep->trap_as, &ep->trap, "nyx-trap");
-    }
-    if (translate && ep->domain->peer_to_peer && !ep->peers_as.root) {
-        address_space_init(&ep->peers_as, &ep->peers, "nyx-peers");
+    if (translate) {
+        nyx_endpoint_need_peers(ep, ep->domain);
     }
     memory_region_transaction_commit();
     trace_nyx_endpoint_view(ep, NyxDmaMode_str(mode));
@@ -240,22 +305,31 @@ static void add_to_view(NyxEndpointView *v, MemoryRegion *mr, int priority,
     memory_region_add_subregion_overlap(&v->root, offset, mr, priority);
 }
 
-static void nyx_endpoint_init_view(NyxEndpoint *ep)
+static void nyx_endpoint_init_trap(NyxEndpoint *ep)
 {
-    NyxEndpointView *v = &ep->view;
     Object *owner = OBJECT(ep);
 
     memory_region_init_io(&ep->trap, owner, &nyx_trap_ops, ep, "nyx-trap",
                           UINT64_MAX);
     /* A fault takes no lock but the endpoint's own. */
     memory_region_enable_lockless_io(&ep->trap);
+    memory_region_init_iommu(&ep->gate, sizeof(ep->gate), TYPE_NYX_GATE, owner,
+                             "nyx-gate", UINT64_MAX);
+    address_space_init(&ep->trap_as, &ep->trap, "nyx-trap");
+}
+
+static void nyx_endpoint_init_view(NyxEndpoint *ep)
+{
+    NyxEndpointView *v = &ep->view;
+    MemoryRegion *gate = MEMORY_REGION(&ep->gate);
+    Object *owner = OBJECT(ep);
 
     memory_region_init(&v->root, owner, "nyx-endpoint", UINT64_MAX);
     memory_region_init_alias(&v->ram, owner, "nyx-pass-through",
-                             &nyx_iommu_ram(ep->iommu)->view, 0, UINT64_MAX);
+                             &ep->iommu->ram.view, 0, UINT64_MAX);
     add_to_view(v, &v->ram, VIEW_CONTENT, 0);
     memory_region_init_alias(&v->devices, owner, "nyx-peers",
-                             nyx_iommu_peers(ep->iommu), 0, UINT64_MAX);
+                             &ep->iommu->peers, 0, UINT64_MAX);
     add_to_view(v, &v->devices, VIEW_DEVICES, 0);
     memory_region_init_alias(&v->system, owner, "nyx-unmanaged",
                              get_system_memory(), 0, UINT64_MAX);
@@ -267,10 +341,10 @@ static void nyx_endpoint_init_view(NyxEndpoint *ep)
     memory_region_init_io(&v->msi, owner, &nyx_msi_ops, ep, "nyx-msi",
                           NYX_MSI_SIZE);
     add_to_view(v, &v->msi, VIEW_MSI, NYX_MSI_FIRST);
-    memory_region_init_alias(&v->unmapped, owner, "nyx-unmapped", &ep->trap, 0,
+    memory_region_init_alias(&v->unmapped, owner, "nyx-unmapped", gate, 0,
                              UINT64_MAX);
     add_to_view(v, &v->unmapped, VIEW_UNMAPPED, 0);
-    memory_region_init_alias(&v->block, owner, "nyx-block", &ep->trap, 0,
+    memory_region_init_alias(&v->block, owner, "nyx-block", gate, 0,
                              UINT64_MAX);
     add_to_view(v, &v->block, VIEW_BLOCK, 0);
 }
@@ -282,10 +356,10 @@ static void nyx_endpoint_init_peers(NyxEndpoint *ep)
 
     memory_region_init(&ep->peers, owner, "nyx-peer-target", UINT64_MAX);
     memory_region_init_alias(&ep->peers_memory, owner, "nyx-peers",
-                             nyx_iommu_peers(ep->iommu), 0, UINT64_MAX);
+                             &ep->iommu->peers, 0, UINT64_MAX);
     memory_region_add_subregion_overlap(&ep->peers, 0, &ep->peers_memory, 1);
-    memory_region_init_alias(&ep->peers_trap, owner, "nyx-no-peer", &ep->trap,
-                             0, UINT64_MAX);
+    memory_region_init_alias(&ep->peers_trap, owner, "nyx-no-peer",
+                             MEMORY_REGION(&ep->gate), 0, UINT64_MAX);
     memory_region_add_subregion_overlap(&ep->peers, 0, &ep->peers_trap, 0);
 }
 
@@ -461,16 +535,11 @@ bool nyx_endpoint_bypassed(NyxEndpoint *ep, Error **errp)
     return false;
 }
 
-bool nyx_endpoint_builtin(NyxEndpoint *ep)
+bool nyx_endpoint_is_bridge(NyxEndpoint *ep)
 {
     NyxFunction *fn = nyx_endpoint_leader(ep);
-    g_autofree char *path = NULL;
 
-    if (!fn) {
-        return true;
-    }
-    path = object_get_canonical_path(OBJECT(fn->dev));
-    return !g_str_has_prefix(path, "/machine/peripheral");
+    return !fn || nyx_is_bridge(fn->dev);
 }
 
 void nyx_endpoint_add_function(NyxEndpoint *ep, NyxFunction *fn)
@@ -478,7 +547,8 @@ void nyx_endpoint_add_function(NyxEndpoint *ep, NyxFunction *fn)
     fn->endpoint = ep;
     QTAILQ_INSERT_TAIL(&ep->functions, fn, link);
     if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
-        nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev, &ep->trap);
+        nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev,
+                             MEMORY_REGION(&ep->gate));
     }
 }
 
@@ -498,27 +568,33 @@ void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain)
     }
     if (domain) {
         QTAILQ_INSERT_TAIL(&domain->endpoints, ep, domain_link);
+        if (nyx_domain_translates(domain)) {
+            nyx_endpoint_need_peers(ep, domain);
+        }
     }
     qatomic_rcu_set(&ep->domain, domain);
     nyx_endpoint_update_policy(ep);
     nyx_endpoint_update_view(ep);
 }
 
-void nyx_endpoint_drain_io(NyxEndpoint *ep)
+bool nyx_endpoint_io_under_way(NyxEndpoint *ep)
 {
     NyxFunction *fn;
 
     QTAILQ_FOREACH(fn, &ep->functions, link) {
-        nyx_function_drain_io(fn);
+        if (nyx_function_io_under_way(fn)) {
+            return true;
+        }
     }
+    return false;
 }
 
 void nyx_endpoint_renew(NyxEndpoint *ep)
 {
     NyxFunction *fn;
 
-    nyx_endpoint_drain_io(ep);
     QTAILQ_FOREACH(fn, &ep->functions, link) {
+        nyx_function_drain_io(fn);
         nyx_device_renew_maps(fn->dev);
     }
 }
@@ -535,6 +611,7 @@ NyxEndpoint *nyx_endpoint_new(NyxIommu *iommu, PCIBus *bus, int devfn)
     ep->bus = bus;
     ep->devfn = devfn;
     memory_region_transaction_begin();
+    nyx_endpoint_init_trap(ep);
     nyx_endpoint_init_view(ep);
     nyx_endpoint_init_peers(ep);
     address_space_init(&ep->as, &ep->view.root, "nyx-endpoint");
@@ -556,9 +633,7 @@ void nyx_endpoint_free(NyxEndpoint *ep)
     timer_del(ep->timer);
     /* In this order: RCU frees the contents of the address spaces first. */
     address_space_destroy(&ep->as);
-    if (ep->trap_as.root) {
-        address_space_destroy(&ep->trap_as);
-    }
+    address_space_destroy(&ep->trap_as);
     if (ep->peers_as.root) {
         address_space_destroy(&ep->peers_as);
     }
@@ -605,6 +680,10 @@ static const TypeInfo nyx_endpoint_types[] = {
         .name = TYPE_NYX_TRANSLATE,
         .parent = TYPE_IOMMU_MEMORY_REGION,
         .class_init = nyx_translate_class_init,
+    }, {
+        .name = TYPE_NYX_GATE,
+        .parent = TYPE_IOMMU_MEMORY_REGION,
+        .class_init = nyx_gate_class_init,
     },
 };
 

@@ -63,7 +63,8 @@ struct NyxEndpoint {
     AddressSpace as;            /* what the devices see */
     NyxEndpointView view;
     MemoryRegion trap;          /* refuses and records every access */
-    AddressSpace trap_as;       /* where refused translations lead, if any */
+    AddressSpace trap_as;       /* where refused translations lead */
+    IOMMUMemoryRegion gate;     /* leads there whatever comes */
     /* The memory of PCI devices above the trap, for peer-to-peer */
     MemoryRegion peers;
     MemoryRegion peers_memory;
@@ -122,18 +123,16 @@ void nyx_endpoint_update_policy(NyxEndpoint *ep);
  */
 bool nyx_endpoint_bypassed(NyxEndpoint *ep, Error **errp);
 
-/* Is it part of the machine, rather than something a user added? */
-bool nyx_endpoint_builtin(NyxEndpoint *ep);
+/* Has it no function but bridges (see quarantine.h)? */
+bool nyx_endpoint_is_bridge(NyxEndpoint *ep);
 
-/*
- * Wait for the block I/O of its devices.  As long as their storage takes; the
- * VM stands still meanwhile.
- */
-void nyx_endpoint_drain_io(NyxEndpoint *ep);
+/* Has block I/O of its devices begun that is not finished? */
+bool nyx_endpoint_io_under_way(NyxEndpoint *ep);
 
 /*
  * What the devices may access has changed: no request goes on by the old
- * translation.  DMA that other threads do is not waited for.
+ * translation.  Takes as long as their storage does; the VM stands still
+ * meanwhile.  DMA that other threads do is not waited for.
  */
 void nyx_endpoint_renew(NyxEndpoint *ep);
 

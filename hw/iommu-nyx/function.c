@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "block/block_int.h"
 #include "function.h"
 #include "hw/core/qdev-properties.h"
 #include "hw/pci/pci.h"
@@ -129,16 +130,37 @@ static bool is_behind(DeviceState *dev, DeviceState *ancestor)
     return dev;
 }
 
-void nyx_function_drain_io(NyxFunction *fn)
+/* The next backend after @blk (NULL: the first) of a device behind @fn */
+static BlockBackend *next_backend(NyxFunction *fn, BlockBackend *blk)
 {
-    BlockBackend *blk = NULL;
-
     while ((blk = blk_all_next(blk))) {
         DeviceState *dev = blk_get_attached_dev(blk);
 
         if (dev && is_behind(dev, DEVICE(fn->dev))) {
-            blk_drain(blk);
+            return blk;
         }
+    }
+    return NULL;
+}
+
+bool nyx_function_io_under_way(NyxFunction *fn)
+{
+    BlockBackend *blk = NULL;
+
+    while ((blk = next_backend(fn, blk))) {
+        if (blk_bs(blk) && qatomic_read(&blk_bs(blk)->in_flight)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void nyx_function_drain_io(NyxFunction *fn)
+{
+    BlockBackend *blk = NULL;
+
+    while ((blk = next_backend(fn, blk))) {
+        blk_drain(blk);
     }
 }
 

@@ -51,7 +51,11 @@ NyxBackend nyx_device_backend(PCIDevice *dev);
  */
 const char *nyx_device_bypasses(PCIDevice *dev);
 
-/* Wait for the block I/O of the device and of what hangs off it. */
+/*
+ * Block I/O of the device and of what hangs off it: has a request begun that
+ * is not finished?  And: wait until none is, and keep the VM still meanwhile.
+ */
+bool nyx_function_io_under_way(NyxFunction *fn);
 void nyx_function_drain_io(NyxFunction *fn);
 
 #endif

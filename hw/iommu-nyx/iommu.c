@@ -44,26 +44,6 @@ NyxPolicy nyx_iommu_policy(NyxIommu *iommu)
     return policy;
 }
 
-NyxRamMap *nyx_iommu_ram(NyxIommu *iommu)
-{
-    return &iommu->ram;
-}
-
-MemoryRegion *nyx_iommu_peers(NyxIommu *iommu)
-{
-    return &iommu->peers;
-}
-
-bool nyx_iommu_ready(NyxIommu *iommu)
-{
-    return iommu->ready;
-}
-
-NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu)
-{
-    return &iommu->stats;
-}
-
 static NyxDeviceWindow device_window(Object *host, const char *first,
                                      const char *end)
 {
@@ -554,6 +534,11 @@ static NyxPolicyOverride *nyx_iommu_policy_override(Object *obj)
     return &NYX_IOMMU(obj)->policy;
 }
 
+static NyxPolicy nyx_iommu_policy_effective(Object *obj)
+{
+    return nyx_iommu_policy(NYX_IOMMU(obj));
+}
+
 static void nyx_iommu_policy_changed(Object *obj)
 {
     NyxEndpoint *ep;
@@ -565,6 +550,7 @@ static void nyx_iommu_policy_changed(Object *obj)
 
 static const NyxPolicyOwner nyx_iommu_policy_owner = {
     .get = nyx_iommu_policy_override,
+    .effective = nyx_iommu_policy_effective,
     .changed = nyx_iommu_policy_changed,
 };
 

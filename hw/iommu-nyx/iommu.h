@@ -59,12 +59,11 @@ typedef struct NyxDeviceWindows {
     NyxDeviceWindow range[2];
 } NyxDeviceWindows;
 
+/* The machine's: what holds where no domain and no device says otherwise. */
 NyxPolicy nyx_iommu_policy(NyxIommu *iommu);
-NyxRamMap *nyx_iommu_ram(NyxIommu *iommu);
-MemoryRegion *nyx_iommu_peers(NyxIommu *iommu);
-bool nyx_iommu_ready(NyxIommu *iommu);
+
+/* By the PCI host bridge; the 64-bit one depends on the BARs of the moment. */
 NyxDeviceWindows nyx_iommu_device_windows(NyxIommu *iommu);
-NyxIommuStats *nyx_iommu_stats(NyxIommu *iommu);
 
 void nyx_iommu_add_domain(NyxIommu *iommu, NyxDomain *domain);
 void nyx_iommu_remove_domain(NyxIommu *iommu, NyxDomain *domain);

@@ -80,6 +80,13 @@ void nyx_policy_apply(NyxPolicy *policy, const NyxPolicyOverride *override)
     }
 }
 
+void nyx_policy_merge(NyxPolicyOverride *override,
+                      const NyxPolicyOverride *more)
+{
+    nyx_policy_apply(&override->values, more);
+    override->set |= more->set;
+}
+
 bool nyx_policy_check(const NyxPolicyOverride *override, Error **errp)
 {
     for (int i = 0; i < NYX_POLICY__MAX; i++) {
@@ -111,9 +118,8 @@ static void nyx_policy_property_get(Object *obj, Visitor *v, const char *name,
 {
     const NyxPolicyProperty *prop = opaque;
     const NyxPolicyFieldInfo *info = &nyx_policy_fields[prop->field];
-    NyxPolicy policy = nyx_policy_default;
+    NyxPolicy policy = prop->owner->effective(obj);
 
-    nyx_policy_apply(&policy, prop->owner->get(obj));
     if (info->lookup) {
         visit_type_enum(v, name, field_of(&policy, prop->field), info->lookup,
                         errp);
@@ -127,7 +133,6 @@ static void nyx_policy_property_set(Object *obj, Visitor *v, const char *name,
 {
     const NyxPolicyProperty *prop = opaque;
     const NyxPolicyFieldInfo *info = &nyx_policy_fields[prop->field];
-    NyxPolicyOverride *override = prop->owner->get(obj);
     NyxPolicyOverride new = { .set = BIT(prop->field) };
     void *value = field_of(&new.values, prop->field);
 
@@ -139,11 +144,8 @@ static void nyx_policy_property_set(Object *obj, Visitor *v, const char *name,
     if (!nyx_policy_check(&new, errp)) {
         return;
     }
-    nyx_policy_apply(&override->values, &new);
-    override->set |= new.set;
-    if (prop->owner->changed) {
-        prop->owner->changed(obj);
-    }
+    nyx_policy_merge(prop->owner->get(obj), &new);
+    prop->owner->changed(obj);
 }
 
 void nyx_policy_add_class_properties(ObjectClass *oc,
@@ -161,19 +163,4 @@ void nyx_policy_add_class_properties(ObjectClass *oc,
                                   nyx_policy_property_set, NULL, &props[i]);
         object_class_property_set_description(oc, info->name, info->help);
     }
-}
-
-const char *nyx_policy_property_name(NyxPolicyField field)
-{
-    return nyx_policy_fields[field].name;
-}
-
-const char *nyx_policy_property_type(NyxPolicyField field)
-{
-    return nyx_policy_fields[field].type;
-}
-
-const char *nyx_policy_property_help(NyxPolicyField field)
-{
-    return nyx_policy_fields[field].help;
 }

@@ -35,25 +35,25 @@ extern const NyxPolicy nyx_policy_default;
 /* Replace those fields of @policy that @override sets. */
 void nyx_policy_apply(NyxPolicy *policy, const NyxPolicyOverride *override);
 
-/* Both in range?  Errors name the field and its limit. */
+/* Let @override set what @more sets, too. */
+void nyx_policy_merge(NyxPolicyOverride *override,
+                      const NyxPolicyOverride *more);
+
+/* All in range?  Errors name the field and its limit. */
 bool nyx_policy_check(const NyxPolicyOverride *override, Error **errp);
 
 /*
  * Give a class the properties max-faults, fault-window-ms, on-fault-limit,
- * max-recoveries and scope.  @get returns the override inside an instance;
- * @changed (may be NULL) is called after a property has been set.
+ * max-recoveries and scope.  @get returns the override inside an instance,
+ * @effective the policy in force; @changed is called after a property was set.
  */
 typedef struct NyxPolicyOwner {
     NyxPolicyOverride *(*get)(Object *obj);
+    NyxPolicy (*effective)(Object *obj);
     void (*changed)(Object *obj);
 } NyxPolicyOwner;
 
 void nyx_policy_add_class_properties(ObjectClass *oc,
                                      const NyxPolicyOwner *owner);
-
-/* The names of those properties, in the order of NyxPolicyField. */
-const char *nyx_policy_property_name(NyxPolicyField field);
-const char *nyx_policy_property_type(NyxPolicyField field);
-const char *nyx_policy_property_help(NyxPolicyField field);
 
 #endif

@@ -18,7 +18,8 @@
 #include "query.h"
 #include "trace.h"
 
-#define INJECT_MAX 100000
+#define INJECT_MAX          100000
+#define STORAGE_WAIT_MS     10000
 
 static NyxIommu *need_iommu(Error **errp)
 {
@@ -174,18 +175,61 @@ void qmp_nyx_unmap(const char *id, uint64_t iova, uint64_t size, Error **errp)
     }
 }
 
-void qmp_nyx_quarantine_device(const char *device, const char *reason,
-                               Error **errp)
+/*
+ * Let the VM go on and wait until the endpoints' storage has finished.  They
+ * may lose their devices meanwhile.  False if it takes too long.
+ */
+static bool coroutine_fn wait_for_storage(GPtrArray *endpoints)
+{
+    int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + STORAGE_WAIT_MS;
+
+    for (guint i = 0; i < endpoints->len; i++) {
+        while (nyx_endpoint_io_under_way(endpoints->pdata[i])) {
+            if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) >= end) {
+                return false;
+            }
+            qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SCALE_MS);
+        }
+    }
+    return true;
+}
+
+static GPtrArray *endpoints_in_scope(NyxEndpoint *ep)
+{
+    GPtrArray *array = g_ptr_array_new_with_free_func(object_unref);
+    NyxEndpoint *other;
+
+    g_ptr_array_add(array, object_ref(OBJECT(ep)));
+    if (ep->policy.scope == NYX_SCOPE_DOMAIN) {
+        QTAILQ_FOREACH(other, &ep->domain->endpoints, domain_link) {
+            g_ptr_array_add(array, object_ref(OBJECT(other)));
+        }
+    }
+    return array;
+}
+
+void coroutine_fn qmp_nyx_quarantine_device(const char *device,
+                                            const char *reason, Error **errp)
 {
     NyxFunction *fn = need_confined(device, errp);
-    NyxEndpoint *ep;
+    g_autoptr(GPtrArray) endpoints = NULL;
 
     if (!fn) {
         return;
     }
-    ep = fn->endpoint;
-    nyx_containment_quarantine(ep, reason ?: "by the operator");
-    /* DMA that other threads do runs inside RCU read-side critical sections. */
+    endpoints = endpoints_in_scope(fn->endpoint);
+    nyx_containment_quarantine(fn->endpoint, reason ?: "by the operator");
+    if (!wait_for_storage(endpoints)) {
+        error_setg(errp, "device '%s' is cut off, but its storage has not "
+                   "finished requests from before; see io-under-way in "
+                   "query-nyx-devices", device);
+        return;
+    }
+    /*
+     * DMA that other threads do runs inside RCU read-side critical sections;
+     * a coroutine must not wait for these itself.
+     */
+    aio_co_reschedule_self(qemu_get_aio_context());
     drain_call_rcu();
 }
 
@@ -197,24 +241,6 @@ void qmp_nyx_recover_device(const char *device, bool has_force, bool force,
     if (fn) {
         nyx_containment_recover(fn->endpoint, has_force && force, errp);
     }
-}
-
-static void set_domain_policy(NyxDomain *domain, const NyxPolicyOverride *new)
-{
-    NyxEndpoint *ep;
-
-    nyx_policy_apply(&domain->policy.values, new);
-    domain->policy.set |= new->set;
-    QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
-        nyx_endpoint_update_policy(ep);
-    }
-}
-
-static void set_device_policy(NyxEndpoint *ep, const NyxPolicyOverride *new)
-{
-    nyx_policy_apply(&ep->override.values, new);
-    ep->override.set |= new->set;
-    nyx_endpoint_update_policy(ep);
 }
 
 void qmp_nyx_set_policy(const char *device, const char *id,
@@ -256,12 +282,14 @@ void qmp_nyx_set_policy(const char *device, const char *id,
     if (device) {
         fn = need_function(device, errp);
         if (fn) {
-            set_device_policy(fn->endpoint, &new);
+            nyx_policy_merge(&fn->endpoint->override, &new);
+            nyx_endpoint_update_policy(fn->endpoint);
         }
     } else {
         domain = need_domain(id, errp);
         if (domain) {
-            set_domain_policy(domain, &new);
+            nyx_policy_merge(&domain->policy, &new);
+            nyx_domain_policy_changed(domain);
         }
     }
 }
@@ -288,12 +316,25 @@ void qmp_nyx_inject_fault(const char *device, uint64_t address,
     }
 }
 
+static void write_dump(const char *filename, const GString *text, Error **errp)
+{
+    int fd = qemu_create(filename, O_WRONLY | O_TRUNC | O_BINARY, 0600, errp);
+    bool done;
+
+    if (fd < 0) {
+        return;
+    }
+    done = qemu_write_full(fd, text->str, text->len) == text->len;
+    if (qemu_close(fd) < 0 || !done) {
+        error_setg_errno(errp, errno, "cannot write '%s'", filename);
+    }
+}
+
 void qmp_nyx_dump(const char *filename, Error **errp)
 {
     NyxIommu *iommu = need_iommu(errp);
     g_autoptr(NyxDump) dump = NULL;
     g_autoptr(GString) json = NULL;
-    g_autoptr(GError) gerr = NULL;
     QObject *obj;
     Visitor *v;
 
@@ -315,7 +356,5 @@ void qmp_nyx_dump(const char *filename, Error **errp)
     qobject_unref(obj);
     g_string_append_c(json, '\n');
 
-    if (!g_file_set_contents(filename, json->str, json->len, &gerr)) {
-        error_setg(errp, "cannot write the dump: %s", gerr->message);
-    }
+    write_dump(filename, json, errp);
 }

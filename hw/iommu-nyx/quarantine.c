@@ -348,6 +348,18 @@ static void restore_config(PCIDevice *dev, const SavedConfig *s)
     config_write(dev, PCI_COMMAND, s->command, 2);
 }
 
+/*
+ * A reset that came from elsewhere (the slot's power, the secondary bus) has
+ * cleared the decoding of BARs, too.  Then what was set up before is void.
+ */
+static void forget_if_reset(NyxQuarantine *q, PCIDevice *dev)
+{
+    if (!(pci_get_word(dev->config + PCI_COMMAND) &
+          (PCI_COMMAND_MEMORY | PCI_COMMAND_IO))) {
+        nyx_quarantine_forget(q);
+    }
+}
+
 bool nyx_quarantine_reset(NyxQuarantine *q, PCIDevice *dev, Error **errp)
 {
     g_autofree uint8_t *msix_table = NULL;
@@ -356,6 +368,7 @@ bool nyx_quarantine_reset(NyxQuarantine *q, PCIDevice *dev, Error **errp)
     if (nyx_is_bridge(dev)) {
         return true;
     }
+    forget_if_reset(q, dev);
     save_config(q, dev, &saved);
     msix_table = saved.msix_table;
     pci_device_reset(dev);

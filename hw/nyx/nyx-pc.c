@@ -40,6 +40,11 @@ DECLARE_CLASS_CHECKERS(NyxPcClass, NYX_PC, TYPE_NYX_PC)
  */
 static GlobalProperty nyx_pc_compat[] = {
     { TYPE_VIRTIO_DEVICE, "iommu_platform", "on" },
+    /*
+     * What is refused goes through bounce buffers: a request must not wait for
+     * ever for a larger one than there can be.
+     */
+    { TYPE_PCI_DEVICE, "x-max-bounce-buffer-size", "16777216" },
     /* Types that are only modern, or only transitional, do not have it. */
     { "virtio-pci", "disable-legacy", "on", .optional = true },
 };
@@ -133,33 +138,23 @@ static void nyx_pc_set_option(Object *obj, Visitor *v, const char *name,
     object_property_set(OBJECT(nyx_pc_iommu(obj)), name, v, errp);
 }
 
-static void nyx_pc_add_option(ObjectClass *oc, const char *name,
-                              const char *type, const char *help)
-{
-    object_class_property_add(oc, name, type, nyx_pc_get_option,
-                              nyx_pc_set_option, NULL, NULL);
-    object_class_property_set_description(oc, name, help);
-}
-
 static void nyx_pc_add_options(ObjectClass *oc)
 {
-    nyx_pc_add_option(oc, "stage1", "NyxStage1",
-        "IOMMU that the guest sees: none (intel, amd, virtio: not supported "
-        "yet)");
-    nyx_pc_add_option(oc, "default-isolation", "NyxIsolation",
-        "Domain of devices that name none: strict, shared, unmanaged");
-    nyx_pc_add_option(oc, "max-faults", "uint32",
-        "Faults within the window that a device may cause (default 10)");
-    nyx_pc_add_option(oc, "fault-window-ms", "uint32",
-        "Window in which faults count, in ms; 0 counts for ever (default "
-        "60000)");
-    nyx_pc_add_option(oc, "on-fault-limit", "NyxLimitAction",
-        "What happens past the limit: quarantine, report, reset-device, "
-        "pause-vm, reset-vm, shutdown");
-    nyx_pc_add_option(oc, "max-recoveries", "uint32",
-        "Recoveries of a device per hour, after which it fails (default 5)");
-    nyx_pc_add_option(oc, "scope", "NyxScope",
-        "Whom a quarantine takes in: device, domain");
+    static const char *const options[] = {
+        "stage1", "default-isolation", "max-faults", "fault-window-ms",
+        "on-fault-limit", "max-recoveries", "scope",
+    };
+    ObjectClass *iommu = object_class_by_name(TYPE_NYX_IOMMU);
+
+    for (int i = 0; i < ARRAY_SIZE(options); i++) {
+        ObjectProperty *prop = object_class_property_find(iommu, options[i]);
+
+        object_class_property_add(oc, prop->name, prop->type,
+                                  nyx_pc_get_option, nyx_pc_set_option, NULL,
+                                  NULL);
+        object_class_property_set_description(oc, prop->name,
+                                              prop->description);
+    }
 }
 
 static void nyx_pc_init(MachineState *machine)
