@@ -112,6 +112,7 @@ static void check_chipset_refused(Pair *p)
     for (i = 0; i < ARRAY_SIZE(chipset); i++) {
         g_assert_cmpuint(nyx_testdev_read(p->td, chipset[i], 4), ==,
                          NTD_RESULT_DMA_ERROR);
+        nyx_assert_fault(p->t, "td", "unmapped", chipset[i], "r", 1);
     }
     g_free(mch);
 }
