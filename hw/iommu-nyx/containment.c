@@ -19,7 +19,7 @@ void nyx_containment_report(NyxEndpoint *ep, const NyxFault *fault,
 {
     g_autofree char *name = nyx_endpoint_name(ep);
 
-    qapi_event_send_nyx_dma_fault(name, ep->domain->id, fault->type,
+    qapi_event_send_nyx_dma_fault(name, fault->domain, fault->type,
                                   fault->address, fault->access,
                                   fault->time_ns, total, fault->injected);
 }

@@ -47,49 +47,70 @@ static void nyx_domain_invalidate(NyxDomain *domain)
     trace_nyx_domain_invalidate(domain->id, domain->generation);
 }
 
-static void add_ram_mapping(uint64_t first, uint64_t last, void *opaque)
+static bool overlaps(uint64_t first, uint64_t last, uint64_t other_first,
+                     uint64_t other_last)
+{
+    return first <= other_last && last >= other_first;
+}
+
+static void table_too_large(NyxDomain *domain, Error **errp)
+{
+    error_setg(errp, "the table of domain '%s' would exceed %llu MiB; align "
+               "iova and gpa alike to 2 MiB, with large-pages=on", domain->id,
+               NYX_TABLE_BYTES_MAX / MiB);
+}
+
+static bool add_ram_mapping(uint64_t first, uint64_t last, void *opaque)
 {
     NyxPageTable *table = opaque;
+    int ret = 0;
 
     /* Outside of the legacy area ranges do not overlap. */
-    if (first <= LEGACY_BIOS_LAST && last >= LEGACY_BIOS_FIRST) {
+    if (overlaps(first, last, LEGACY_BIOS_FIRST, LEGACY_BIOS_LAST)) {
         if (first < LEGACY_BIOS_FIRST) {
-            nyx_page_table_map(table, first, LEGACY_BIOS_FIRST - 1, first,
-                               IOMMU_RW);
+            ret = nyx_page_table_map(table, first, LEGACY_BIOS_FIRST - 1,
+                                     first, IOMMU_RW);
         }
         first = LEGACY_BIOS_LAST + 1;
     }
-    if (first <= last) {
-        nyx_page_table_map(table, first, last, first, IOMMU_RW);
+    if (!ret && first <= last) {
+        ret = nyx_page_table_map(table, first, last, first, IOMMU_RW);
     }
+    return !ret;
 }
 
-static void add_device_windows(NyxDomain *domain, NyxPageTable *table)
+static bool add_device_windows(NyxDomain *domain, NyxPageTable *table)
 {
     NyxDeviceWindows windows = nyx_iommu_device_windows(domain->iommu);
 
     for (int i = 0; i < ARRAY_SIZE(windows.range); i++) {
         const NyxDeviceWindow *w = &windows.range[i];
 
-        if (w->last) {
-            nyx_page_table_map(table, w->first, w->last, w->first, IOMMU_RW);
+        if (w->last && nyx_page_table_map(table, w->first, w->last, w->first,
+                                          IOMMU_RW)) {
+            return false;
         }
     }
+    return true;
 }
 
-/* Write down, as a table, what pass-through allows. */
-static NyxPageTable *nyx_domain_new_table(NyxDomain *domain)
+static bool add_all(NyxDomain *domain, NyxPageTable *table)
+{
+    return nyx_ram_map_foreach(&domain->iommu->ram, add_ram_mapping, table) &&
+           !nyx_page_table_map(table, LEGACY_BIOS_FIRST, LEGACY_BIOS_LAST,
+                               LEGACY_BIOS_FIRST, IOMMU_RW) &&
+           (!domain->peer_to_peer || add_device_windows(domain, table));
+}
+
+/* Write down, as a table, what pass-through allows.  NULL: it is too large. */
+static NyxPageTable *nyx_domain_new_table(NyxDomain *domain, Error **errp)
 {
     NyxPageTable *table = nyx_page_table_new(domain->large_pages);
 
-    if (domain->default_map == NYX_DEFAULT_MAP_RAM) {
-        nyx_ram_map_foreach(&domain->iommu->ram, add_ram_mapping,
-                            table);
-        nyx_page_table_map(table, LEGACY_BIOS_FIRST, LEGACY_BIOS_LAST,
-                           LEGACY_BIOS_FIRST, IOMMU_RW);
-        if (domain->peer_to_peer) {
-            add_device_windows(domain, table);
-        }
+    if (domain->default_map == NYX_DEFAULT_MAP_RAM && !add_all(domain, table)) {
+        nyx_page_table_free(table);
+        table_too_large(domain, errp);
+        return NULL;
     }
     return table;
 }
@@ -119,7 +140,8 @@ void nyx_domain_bind(NyxDomain *domain, NyxIommu *iommu)
     nyx_iommu_add_domain(iommu, domain);
     if (domain->isolation != NYX_ISOLATION_UNMANAGED &&
         domain->default_map == NYX_DEFAULT_MAP_NONE) {
-        nyx_domain_set_table(domain, nyx_domain_new_table(domain));
+        /* It is empty, so it cannot be too large. */
+        nyx_domain_set_table(domain, nyx_domain_new_table(domain, NULL));
     }
 }
 
@@ -130,6 +152,16 @@ void nyx_domain_unbind(NyxDomain *domain)
         nyx_iommu_remove_domain(domain->iommu, domain);
         domain->iommu = NULL;
     }
+}
+
+static void unref_domain(struct rcu_head *head)
+{
+    object_unref(OBJECT(container_of(head, NyxDomain, rcu)));
+}
+
+void nyx_domain_unref_later(NyxDomain *domain)
+{
+    call_rcu1(&domain->rcu, unref_domain);
 }
 
 bool nyx_domain_admits(NyxDomain *domain, NyxEndpoint *joining, Error **errp)
@@ -173,12 +205,6 @@ static bool check_range(const char *what, uint64_t first, uint64_t size,
     }
     *last = first + size - 1;
     return true;
-}
-
-static bool overlaps(uint64_t first, uint64_t last, uint64_t other_first,
-                     uint64_t other_last)
-{
-    return first <= other_last && last >= other_first;
 }
 
 static bool check_target(NyxDomain *domain, uint64_t first, uint64_t last,
@@ -235,7 +261,10 @@ bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,
     }
 
     /* A table that is new is only put to use once the range fits into it. */
-    table = domain->table ?: nyx_domain_new_table(domain);
+    table = domain->table ?: nyx_domain_new_table(domain, errp);
+    if (!table) {
+        return false;
+    }
     ret = nyx_page_table_map(table, iova, iova_last, gpa, perm);
     if (ret < 0) {
         if (ret == -EEXIST) {
@@ -243,9 +272,7 @@ bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,
                        "a mapping of domain '%s'; unmap it first",
                        iova, iova_last, domain->id);
         } else if (ret == -ENOSPC) {
-            error_setg(errp, "the table of domain '%s' would exceed %llu MiB; "
-                       "align iova and gpa alike to 2 MiB, with large-pages=on",
-                       domain->id, NYX_TABLE_BYTES_MAX / MiB);
+            table_too_large(domain, errp);
         } else {
             error_setg_errno(errp, -ret, "cannot map into domain '%s'",
                              domain->id);
@@ -275,7 +302,10 @@ bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
         !check_range("iova", iova, size, NYX_IOVA_LAST, &last, errp)) {
         return false;
     }
-    table = domain->table ?: nyx_domain_new_table(domain);
+    table = domain->table ?: nyx_domain_new_table(domain, errp);
+    if (!table) {
+        return false;
+    }
     ret = nyx_page_table_unmap(table, iova, last);
     if (ret < 0) {
         if (ret == -ENOENT) {
@@ -377,11 +407,11 @@ typedef struct RamVisit {
     void *opaque;
 } RamVisit;
 
-static void visit_ram(uint64_t first, uint64_t last, void *opaque)
+static bool visit_ram(uint64_t first, uint64_t last, void *opaque)
 {
     RamVisit *visit = opaque;
 
-    visit->fn(first, last, first, IOMMU_RW, visit->opaque);
+    return visit->fn(first, last, first, IOMMU_RW, visit->opaque);
 }
 
 void nyx_domain_foreach_mapping(NyxDomain *domain, NyxPageTableVisit fn,
@@ -571,6 +601,8 @@ static void nyx_domain_unparent(Object *obj)
         nyx_endpoint_set_domain(ep, NULL);
     }
     nyx_domain_unbind(domain);
+    object_ref(obj);
+    nyx_domain_unref_later(domain);
 }
 
 static void nyx_domain_finalize(Object *obj)

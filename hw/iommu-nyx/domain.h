@@ -62,6 +62,9 @@ void nyx_domain_bind(NyxDomain *domain, NyxIommu *iommu);
 /* The domain leaves the IOMMU's list; it has no endpoint any more. */
 void nyx_domain_unbind(NyxDomain *domain);
 
+/* Once for each domain: DMA that is under way may still look at it. */
+void nyx_domain_unref_later(NyxDomain *domain);
+
 /* May @joining (NULL: a device that has no endpoint yet) be in the domain? */
 bool nyx_domain_admits(NyxDomain *domain, NyxEndpoint *joining, Error **errp);
 

@@ -31,6 +31,10 @@ enum {
     VIEW_BLOCK = 2,
 };
 
+/* Bus, slot and function, for trace events */
+#define ADDRESS_OF(ep) \
+    pci_bus_num((ep)->bus), PCI_SLOT((ep)->devfn), PCI_FUNC((ep)->devfn)
+
 int64_t nyx_endpoint_now(void)
 {
     return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
@@ -168,13 +172,13 @@ static MemTxResult nyx_msi_write(void *opaque, hwaddr addr, uint64_t data,
 
     if (!nyx_msi_acceptable(address, data, size)) {
         qatomic_inc(&ep->msi_refused);
-        trace_nyx_msi_refuse(ep, address, data);
+        trace_nyx_msi_refuse(ADDRESS_OF(ep), address, data);
         nyx_endpoint_fault(ep, NYX_FAULT_TYPE_INTERRUPT, NYX_ACCESS_W, address,
                            size, false);
         return MEMTX_ACCESS_ERROR;
     }
     qatomic_inc(&ep->msi_delivered);
-    trace_nyx_msi_deliver(ep, address, data);
+    trace_nyx_msi_deliver(ADDRESS_OF(ep), address, data);
     address_space_stl_le(&address_space_memory, address, data, attrs, &result);
     return result;
 }
@@ -295,7 +299,7 @@ void nyx_endpoint_update_view(NyxEndpoint *ep)
         nyx_endpoint_need_peers(ep, ep->domain);
     }
     memory_region_transaction_commit();
-    trace_nyx_endpoint_view(ep, NyxDmaMode_str(mode));
+    trace_nyx_endpoint_view(ADDRESS_OF(ep), NyxDmaMode_str(mode));
 }
 
 static void add_to_view(NyxEndpointView *v, MemoryRegion *mr, int priority,
@@ -427,7 +431,7 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
         /* Last, as the time that all this took is no gap between pieces. */
         ep->piece_host_ns = get_clock();
     }
-    trace_nyx_fault(ep, NyxFaultType_str(type), NyxAccess_str(access), address,
+    trace_nyx_fault(ADDRESS_OF(ep), NyxFaultType_str(type), NyxAccess_str(access), address,
                     size);
 
     /*
@@ -573,6 +577,10 @@ void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain)
         }
     }
     qatomic_rcu_set(&ep->domain, domain);
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        nyx_fault_log_set_domain(&ep->log,
+                                 g_intern_string(domain ? domain->id : ""));
+    }
     nyx_endpoint_update_policy(ep);
     nyx_endpoint_update_view(ep);
 }
@@ -647,6 +655,7 @@ static void nyx_endpoint_instance_init(Object *obj)
     QTAILQ_INIT(&ep->functions);
     qemu_mutex_init(&ep->lock);
     nyx_fault_log_init(&ep->log);
+    nyx_fault_log_set_domain(&ep->log, g_intern_static_string(""));
     nyx_recovery_budget_init(&ep->budget);
     nyx_iotlb_init(&ep->iotlb);
     ep->pending.reported_ns = -1;

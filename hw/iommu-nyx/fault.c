@@ -72,7 +72,7 @@ void nyx_fault_log_set_limit(NyxFaultLog *log, uint32_t max_faults,
 static bool same_kind(const NyxFault *a, const NyxFault *b)
 {
     return a->type == b->type && a->access == b->access &&
-           a->injected == b->injected &&
+           a->injected == b->injected && a->domain == b->domain &&
            a->address >> FAULT_PAGE_SHIFT == b->address >> FAULT_PAGE_SHIFT;
 }
 
@@ -137,6 +137,7 @@ NyxFaultVerdict nyx_fault_log_record(NyxFaultLog *log, NyxFaultType type,
         .address = address,
         .time_ns = now_ns,
         .count = 1,
+        .domain = log->domain,
     };
     bool continued = log->open && address == log->piece_end &&
                      (log->piece_size == WIDEST_PIECE ||
@@ -153,6 +154,11 @@ NyxFaultVerdict nyx_fault_log_record(NyxFaultLog *log, NyxFaultType type,
     }
     ring_add(log, &piece);
     return count_fault(log, now_ns);
+}
+
+void nyx_fault_log_set_domain(NyxFaultLog *log, const char *domain)
+{
+    log->domain = domain;
 }
 
 void nyx_fault_log_break(NyxFaultLog *log)

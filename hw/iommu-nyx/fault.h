@@ -39,6 +39,7 @@ typedef struct NyxFault {
     uint64_t address;
     int64_t time_ns;            /* QEMU_CLOCK_VIRTUAL by the caller's choice */
     uint64_t count;             /* faults that this record stands for */
+    const char *domain;         /* that of the time; interned */
 } NyxFault;
 
 /*
@@ -54,6 +55,7 @@ typedef struct NyxFaultTimes {
 } NyxFaultTimes;
 
 typedef struct NyxFaultLog {
+    const char *domain;         /* for the faults to come */
     NyxFault ring[NYX_FAULT_RING];
     uint32_t ring_next;         /* where the next record goes */
     uint32_t ring_used;
@@ -77,6 +79,9 @@ typedef struct NyxFaultLog {
 /* The limit is 0 faults for ever until nyx_fault_log_set_limit(). */
 void nyx_fault_log_init(NyxFaultLog *log);
 void nyx_fault_log_destroy(NyxFaultLog *log);
+
+/* @domain: an interned string (g_intern_string()), or NULL */
+void nyx_fault_log_set_domain(NyxFaultLog *log, const char *domain);
 
 /*
  * @max_faults: 0..NYX_MAX_FAULTS_LIMIT; with 0 the first fault is past it.

@@ -21,7 +21,6 @@
 #include "migration/blocker.h"
 #include "qapi/error.h"
 #include "qemu/module.h"
-#include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "qom/object_interfaces.h"
 #include "system/reset.h"
@@ -99,17 +98,11 @@ NyxDomain *nyx_iommu_find_domain(NyxIommu *iommu, const char *id, Error **errp)
     return NULL;
 }
 
-static void unref_domain(struct rcu_head *head)
-{
-    object_unref(OBJECT(container_of(head, NyxDomain, rcu)));
-}
-
-/* DMA that is under way may still look at the domain. */
 static void drop_if_unused(NyxDomain *domain)
 {
     if (domain && domain->automatic && QTAILQ_EMPTY(&domain->endpoints)) {
         nyx_domain_unbind(domain);
-        call_rcu1(&domain->rcu, unref_domain);
+        nyx_domain_unref_later(domain);
     }
 }
 
@@ -213,7 +206,9 @@ static void nyx_iommu_attach_bus(NyxIommu *iommu, PCIDevice *host_bridge)
 
 static void nyx_iommu_remove_endpoint(NyxIommu *iommu, NyxEndpoint *ep)
 {
-    iommu->past_faults += nyx_fault_log_total(&ep->log);
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        iommu->past_faults += nyx_fault_log_total(&ep->log);
+    }
     iommu->past_msi_delivered += qatomic_read(&ep->msi_delivered);
     iommu->past_msi_refused += qatomic_read(&ep->msi_refused);
     iommu->past_iotlb_hits += nyx_iotlb_hits(&ep->iotlb);

@@ -156,7 +156,7 @@ static NyxFaultInfo *query_fault(NyxEndpoint *ep, const NyxFault *fault)
     NyxFaultInfo *info = g_new0(NyxFaultInfo, 1);
 
     info->device = nyx_endpoint_name(ep);
-    info->domain = g_strdup(ep->domain->id);
+    info->domain = g_strdup(fault->domain);
     info->type = fault->type;
     info->address = fault->address;
     info->access = fault->access;

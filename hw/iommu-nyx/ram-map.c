@@ -17,10 +17,10 @@
 #include "trace.h"
 
 /*
- * The view is rebuilt while other listeners have finished with the change that
- * caused it, so this must be larger than the priority of any of them.
+ * The view is rebuilt when all other listeners have finished with the change
+ * that caused it: after MEMORY_LISTENER_PRIORITY_DEV_BACKEND, the last of them.
  */
-#define NYX_RAM_MAP_PRIORITY 1000
+#define NYX_RAM_MAP_PRIORITY    (MEMORY_LISTENER_PRIORITY_DEV_BACKEND + 1)
 
 typedef struct NyxRamRange {
     uint64_t first;
@@ -211,18 +211,6 @@ void nyx_ram_map_init(NyxRamMap *map, Object *owner, NyxRamHotplugFn *hotplug,
     memory_listener_register(&map->listener, &address_space_memory);
 }
 
-void nyx_ram_map_destroy(NyxRamMap *map)
-{
-    memory_listener_unregister(&map->listener);
-    for (guint i = 0; i < map->ranges->len; i++) {
-        NyxRamRange *range = &g_array_index(map->ranges, NyxRamRange, i);
-
-        drop_alias(map, range);
-        memory_region_unref(range->mr);
-    }
-    g_array_free(map->ranges, true);
-}
-
 static const NyxRamRange *find_range(NyxRamMap *map, uint64_t address)
 {
     for (guint i = 0; i < map->ranges->len; i++) {
@@ -250,20 +238,6 @@ bool nyx_ram_map_contains(NyxRamMap *map, uint64_t first, uint64_t last)
     }
 }
 
-uint64_t nyx_ram_map_bytes(NyxRamMap *map)
-{
-    uint64_t bytes = 0;
-
-    for (guint i = 0; i < map->ranges->len; i++) {
-        const NyxRamRange *range = &g_array_index(map->ranges, NyxRamRange, i);
-
-        if (range->mr) {
-            bytes += range->last - range->first + 1;
-        }
-    }
-    return bytes;
-}
-
 static gint compare_ranges(gconstpointer a, gconstpointer b)
 {
     const NyxRamRange *ra = a, *rb = b;
@@ -271,7 +245,7 @@ static gint compare_ranges(gconstpointer a, gconstpointer b)
     return ra->first < rb->first ? -1 : ra->first > rb->first;
 }
 
-void nyx_ram_map_foreach(NyxRamMap *map, NyxRamVisit *fn, void *opaque)
+bool nyx_ram_map_foreach(NyxRamMap *map, NyxRamVisit *fn, void *opaque)
 {
     g_autoptr(GArray) sorted = g_array_copy(map->ranges);
 
@@ -281,8 +255,9 @@ void nyx_ram_map_foreach(NyxRamMap *map, NyxRamVisit *fn, void *opaque)
         uint64_t first = ROUND_UP(range->first, NYX_PAGE_SIZE);
         uint64_t end = ROUND_DOWN(range->last + 1, NYX_PAGE_SIZE);
 
-        if (range->mr && first < end) {
-            fn(first, end - 1, opaque);
+        if (range->mr && first < end && !fn(first, end - 1, opaque)) {
+            return false;
         }
     }
+    return true;
 }

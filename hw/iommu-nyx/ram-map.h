@@ -41,9 +41,9 @@ struct NyxRamMap {
     void *opaque;
 };
 
+/* For the life of the machine. */
 void nyx_ram_map_init(NyxRamMap *map, Object *owner, NyxRamHotplugFn *hotplug,
                       void *opaque);
-void nyx_ram_map_destroy(NyxRamMap *map);
 
 /*
  * Is that where a PC puts RAM, and nothing but RAM and what the chipset lays
@@ -56,11 +56,8 @@ bool nyx_ram_map_overlaps_window(const NyxRamMap *map, uint64_t first,
 /* Is every byte of the range RAM?  Holds for this moment. */
 bool nyx_ram_map_contains(NyxRamMap *map, uint64_t first, uint64_t last);
 
-/* Bytes of RAM. */
-uint64_t nyx_ram_map_bytes(NyxRamMap *map);
-
-/* Visit page-aligned runs of RAM, ascending. */
-typedef void NyxRamVisit(uint64_t first, uint64_t last, void *opaque);
-void nyx_ram_map_foreach(NyxRamMap *map, NyxRamVisit *fn, void *opaque);
+/* Visit page-aligned runs of RAM, ascending; ends, false, when @fn says so. */
+typedef bool NyxRamVisit(uint64_t first, uint64_t last, void *opaque);
+bool nyx_ram_map_foreach(NyxRamMap *map, NyxRamVisit *fn, void *opaque);
 
 #endif

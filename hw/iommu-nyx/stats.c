@@ -79,12 +79,13 @@ static void nyx_stats_get(StatsResultList **result, StatsTarget target,
                           strList *names, strList *targets, Error **errp)
 {
     NyxIommu *iommu = nyx_iommu_get();
-    g_autoptr(NyxIommuInfo) info = nyx_query_iommu(iommu);
+    g_autoptr(NyxIommuInfo) info = NULL;
     StatsList *list = NULL, **tail = &list;
 
     if (target != STATS_TARGET_VM) {
         return;
     }
+    info = nyx_query_iommu(iommu);
     for (int i = 0; i < ARRAY_SIZE(nyx_statistics); i++) {
         const NyxStatistic *s = &nyx_statistics[i];
         Stats *stats;

@@ -56,11 +56,12 @@ static NyxIommu *nyx_pc_iommu(Object *machine)
 
 /* Devices: the IOMMU has a say, then QEMU's own handlers go on. */
 
+/* Is it the machine that handles the device, or (false) the device's bus? */
 static bool q35_handles(HotplugHandler *handler, DeviceState *dev)
 {
     const MachineClass *q35 = NYX_PC_GET_CLASS(handler)->q35;
 
-    return q35->get_hotplug_handler(MACHINE(handler), dev);
+    return q35->get_hotplug_handler(MACHINE(handler), dev) == handler;
 }
 
 static HotplugHandler *nyx_pc_get_hotplug_handler(MachineState *machine,
