@@ -41,7 +41,7 @@ typedef struct NyxPending {
 typedef struct NyxEndpointView {
     MemoryRegion root;          /* contains the others */
     MemoryRegion ram;           /* pass-through: guest RAM */
-    MemoryRegion devices;       /* pass-through with peer-to-peer: their memory */
+    MemoryRegion devices;       /* the same with peer-to-peer: their memory */
     MemoryRegion system;        /* unmanaged: all of system memory */
     IOMMUMemoryRegion translate;
     MemoryRegion msi;           /* the interrupt filter */
@@ -109,10 +109,22 @@ char *nyx_endpoint_name(NyxEndpoint *ep);
 /* NULL: leave the domain. */
 void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain);
 
+/* PCIe Base 6.0, section 2.2.6.2: requester ID, as the guest numbers buses */
+uint16_t nyx_endpoint_requester_id(const NyxEndpoint *ep);
+
+/* endpoint-view.c: make the address space and all that is in it, disabled. */
+void nyx_endpoint_init_regions(NyxEndpoint *ep);
+
 NyxDmaMode nyx_endpoint_dma_mode(NyxEndpoint *ep);
 
 /* Make the address space show what mode and domain say. */
 void nyx_endpoint_update_view(NyxEndpoint *ep);
+
+/*
+ * Make what translations for @domain may lead to besides RAM and the trap.  It
+ * must be there before DMA can see the domain or the translating region.
+ */
+void nyx_endpoint_need_peers(NyxEndpoint *ep, NyxDomain *domain);
 
 /* The policy of the domain, the endpoint's own or the machine's changed. */
 void nyx_endpoint_update_policy(NyxEndpoint *ep);

@@ -37,9 +37,9 @@
 #define NYX_IOTLB_ENTRIES   (1U << NYX_IOTLB_BITS)
 
 /*
- * A sequence lock per entry makes a torn read impossible.  Words that check each
- * other (one XORed with the other) only make it unlikely, and regular mappings,
- * whose IOVAs and GPAs differ in the same bits, less so.
+ * A sequence lock per entry makes a torn read impossible.  Words that check
+ * each other (one XORed with the other) only make it unlikely, and regular
+ * mappings, whose IOVAs and GPAs differ in the same bits, less so.
  */
 typedef struct NyxIotlbEntry {
     uint64_t sequence;          /* odd: somebody fills */

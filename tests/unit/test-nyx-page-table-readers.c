@@ -20,7 +20,8 @@
 #define SLOTS           4
 #define ROUNDS          60
 #define OLD_GPA         (64 * GiB)
-#define NEW_GPA         (1024 * GiB + PAGE)     /* allows leaves of 4 KiB only */
+/* Allows leaves of 4 KiB only */
+#define NEW_GPA         (1024 * GiB + PAGE)
 
 typedef struct Race {
     NyxPageTable *pt;
