@@ -392,7 +392,7 @@ static void test_dump(void)
     g_assert_cmpuint(qlist_size(qdict_get_qlist(dump, "faults")), ==, 1);
     qobject_unref(dump);
     unlink(path);
-    nyx_qmp_refused(t, "cannot write",
+    nyx_qmp_refused(t, "/nonexistent/nyx.json",
                     "{ 'execute': 'nyx-dump', 'arguments': {"
                     "  'filename': '/nonexistent/nyx.json' } }");
     nyx_test_quit(t);
