@@ -4,6 +4,9 @@
  * Copyright (c) 2026 Nyx contributors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Every test is run with I/O in the main loop and in an I/O thread, which does
+ * DMA without the BQL.
  */
 
 #include "qemu/osdep.h"
@@ -51,7 +54,7 @@ static void start_driver(Disk *d)
     qvirtio_set_driver_ok(d->dev);
 }
 
-static Disk start(const char *machine)
+static Disk start(const char *machine, const void *device_options)
 {
     Disk d = {};
 
@@ -61,7 +64,8 @@ static Disk start(const char *machine)
                          "-object nyx-domain,id=dom,default-map=none "
                          "-drive if=none,id=disk,format=raw,file=%s "
                          "-device virtio-blk-pci,id=dev,addr=5,nyx-domain=dom,"
-                         "drive=disk", d.path);
+                         "drive=disk%s -object iothread,id=io", d.path,
+                         (const char *)device_options);
     nyx_ram_fill(d.t);
     nyx_qmp(d.t, "{ 'execute': 'nyx-map', 'arguments': { 'domain': 'dom',"
             "  'iova': %" PRIu64 ", 'gpa': %" PRIu64 ", 'size': %" PRIu64 ","
@@ -145,9 +149,9 @@ static void await_fault(Disk *d)
     }
 }
 
-static void test_window(void)
+static void test_window(const void *data)
 {
-    Disk d = start("nyx-pc");
+    Disk d = start("nyx-pc", data);
     g_autofree uint8_t *before = nyx_ram_copy(d.t);
     unsigned i;
 
@@ -160,9 +164,9 @@ static void test_window(void)
 }
 
 /* The disk is read to memory that is not the device's. */
-static void test_read_to_outside(void)
+static void test_read_to_outside(const void *data)
 {
-    Disk d = start("nyx-pc,on-fault-limit=report");
+    Disk d = start("nyx-pc,on-fault-limit=report", data);
     g_autofree uint8_t *before = nyx_ram_copy(d.t);
 
     submit(&d, VIRTIO_BLK_T_IN, MIB(16), 0);
@@ -173,9 +177,9 @@ static void test_read_to_outside(void)
 }
 
 /* Memory that is not the device's must not end up on the disk. */
-static void test_write_from_outside(void)
+static void test_write_from_outside(const void *data)
 {
-    Disk d = start("nyx-pc,on-fault-limit=report");
+    Disk d = start("nyx-pc,on-fault-limit=report", data);
     g_autofree uint8_t *before = nyx_ram_copy(d.t);
     uint8_t block[BLOCK];
 
@@ -188,9 +192,9 @@ static void test_write_from_outside(void)
 }
 
 /* The rings are mapped once and cached; taking them away must be noticed. */
-static void test_unmap_rings(void)
+static void test_unmap_rings(const void *data)
 {
-    Disk d = start("nyx-pc,on-fault-limit=report");
+    Disk d = start("nyx-pc,on-fault-limit=report", data);
     uint64_t size = REQUEST - WINDOW;
     g_autofree uint8_t *rings = NULL;
     uint8_t block[BLOCK], zero[BLOCK] = {};
@@ -208,9 +212,9 @@ static void test_unmap_rings(void)
     quit(&d);
 }
 
-static void test_quarantine(void)
+static void test_quarantine(const void *data)
 {
-    Disk d = start("nyx-pc");
+    Disk d = start("nyx-pc", data);
     g_autofree uint8_t *before = NULL;
 
     check_io(&d, 0x11);
@@ -229,16 +233,24 @@ static void test_quarantine(void)
     quit(&d);
 }
 
+static void add(const char *name, GTestDataFunc func)
+{
+    g_autofree char *loop = g_strdup_printf("/nyx/virtio/%s/main-loop", name);
+    g_autofree char *thread = g_strdup_printf("/nyx/virtio/%s/iothread", name);
+
+    qtest_add_data_func(loop, "", func);
+    qtest_add_data_func(thread, ",iothread=io", func);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     if (qtest_has_device("virtio-blk-pci")) {
-        qtest_add_func("/nyx/virtio/window", test_window);
-        qtest_add_func("/nyx/virtio/read-to-outside", test_read_to_outside);
-        qtest_add_func("/nyx/virtio/write-from-outside",
-                       test_write_from_outside);
-        qtest_add_func("/nyx/virtio/unmap-rings", test_unmap_rings);
-        qtest_add_func("/nyx/virtio/quarantine", test_quarantine);
+        add("window", test_window);
+        add("read-to-outside", test_read_to_outside);
+        add("write-from-outside", test_write_from_outside);
+        add("unmap-rings", test_unmap_rings);
+        add("quarantine", test_quarantine);
     }
     return g_test_run();
 }
