@@ -572,13 +572,15 @@ static void nyx_iommu_class_init(ObjectClass *oc, const void *data)
                                    &NyxStage1_lookup, nyx_iommu_get_stage1,
                                    nyx_iommu_set_stage1);
     object_class_property_set_description(oc, "stage1",
-        "IOMMU that the guest sees (none; intel, amd, virtio: not yet)");
+        "IOMMU that the guest sees (none, the default; intel, amd, virtio: not "
+        "supported yet)");
     object_class_property_add_enum(oc, "default-isolation", "NyxIsolation",
                                    &NyxIsolation_lookup,
                                    nyx_iommu_get_isolation,
                                    nyx_iommu_set_isolation);
     object_class_property_set_description(oc, "default-isolation",
-        "For devices that name no domain (strict, shared, unmanaged)");
+        "For devices that name no domain (strict, the default; shared, "
+        "unmanaged)");
     nyx_policy_add_class_properties(oc, &nyx_iommu_policy_owner);
 }
 

@@ -40,28 +40,32 @@ static const NyxPolicyFieldInfo nyx_policy_fields[NYX_POLICY__MAX] = {
     [NYX_POLICY_MAX_FAULTS] = {
         .name = "max-faults", .type = "uint32", FIELD(max_faults),
         .max = NYX_MAX_FAULTS_LIMIT,
-        .help = "Faults within the window that a device may cause",
+        .help = "Faults within the window that a device may cause "
+                "(machine: 10)",
     },
     [NYX_POLICY_FAULT_WINDOW_MS] = {
         .name = "fault-window-ms", .type = "uint32", FIELD(fault_window_ms),
         .max = UINT32_MAX,
-        .help = "Window in which faults count, in ms; 0 counts for ever",
+        .help = "Window in which faults count, in ms; 0 counts for ever "
+                "(machine: 60000)",
     },
     [NYX_POLICY_ON_FAULT_LIMIT] = {
         .name = "on-fault-limit", .type = "NyxLimitAction",
         FIELD(on_fault_limit), .lookup = &NyxLimitAction_lookup,
         .help = "What happens past the limit (quarantine, report, "
-                "reset-device, pause-vm, reset-vm, shutdown)",
+                "reset-device, pause-vm, reset-vm, shutdown; machine: "
+                "quarantine)",
     },
     [NYX_POLICY_MAX_RECOVERIES] = {
         .name = "max-recoveries", .type = "uint32", FIELD(max_recoveries),
         .max = NYX_MAX_RECOVERIES_LIMIT,
-        .help = "Recoveries of a device per hour, after which it fails",
+        .help = "Recoveries of a device per hour, after which it fails "
+                "(machine: 5)",
     },
     [NYX_POLICY_SCOPE] = {
         .name = "scope", .type = "NyxScope", FIELD(scope),
         .lookup = &NyxScope_lookup,
-        .help = "Whom a quarantine takes in (device, domain)",
+        .help = "Whom a quarantine takes in (device, domain; machine: device)",
     },
 };
 

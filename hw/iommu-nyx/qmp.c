@@ -208,29 +208,48 @@ static GPtrArray *endpoints_in_scope(NyxEndpoint *ep)
     return array;
 }
 
+typedef struct QuarantineRequest {
+    NyxEndpoint *ep;
+    const char *reason;
+    Coroutine *co;
+} QuarantineRequest;
+
+/* Devices that stop do what must not be done in a coroutine. */
+static void quarantine_bh(void *opaque)
+{
+    QuarantineRequest *request = opaque;
+
+    nyx_containment_quarantine(request->ep, request->reason);
+    /* DMA that other threads do runs inside RCU read-side critical sections. */
+    drain_call_rcu();
+    aio_co_wake(request->co);
+}
+
 void coroutine_fn qmp_nyx_quarantine_device(const char *device,
                                             const char *reason, Error **errp)
 {
     NyxFunction *fn = need_confined(device, errp);
     g_autoptr(GPtrArray) endpoints = NULL;
+    QuarantineRequest request;
 
     if (!fn) {
         return;
     }
     endpoints = endpoints_in_scope(fn->endpoint);
-    nyx_containment_quarantine(fn->endpoint, reason ?: "by the operator");
+    request = (QuarantineRequest) {
+        .ep = fn->endpoint,
+        .reason = reason ?: "by the operator",
+        .co = qemu_coroutine_self(),
+    };
+    aio_bh_schedule_oneshot(iohandler_get_aio_context(), quarantine_bh,
+                            &request);
+    qemu_coroutine_yield();
+
     if (!wait_for_storage(endpoints)) {
         error_setg(errp, "device '%s' is cut off, but its storage has not "
                    "finished requests from before; see io-under-way in "
                    "query-nyx-devices", device);
-        return;
     }
-    /*
-     * DMA that other threads do runs inside RCU read-side critical sections;
-     * a coroutine must not wait for these itself.
-     */
-    aio_co_reschedule_self(qemu_get_aio_context());
-    drain_call_rcu();
 }
 
 void qmp_nyx_recover_device(const char *device, bool has_force, bool force,
