@@ -151,3 +151,6 @@ class NicAttributionTest(GuestTest):
 
     def test_sound(self):
         self.check_device('sound', 'timeout 5 nyx-play /dev/dsp 300')
+        # Its driver goes on for a while, during the tests that follow.
+        self.vm.monitor.command('nyx-assign-device', device='sound',
+                                domain='open')
