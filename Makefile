@@ -35,7 +35,7 @@ help:
 	@echo 'make check-qemu     only QEMU'\''s own tests on our machine'
 	@echo 'make check-functional   only the tests with Linux guests'
 	@echo 'make check-sanitize unit tests and qtests with ASan, UBSan and TSan'
-	@echo 'make bench          measure what isolation costs'
+	@echo 'make bench          measure what the page table and the IOTLB cost'
 	@echo 'make docs           the manual as HTML'
 	@echo 'make install        install below PREFIX [$(PREFIX)]; DESTDIR is honoured'
 	@echo 'make patches        the extension as a patch series for QEMU'
@@ -71,8 +71,9 @@ check-functional: bootstrap-check all
 .PHONY: check-sanitize bench
 check-sanitize: bootstrap
 	@scripts/check-sanitize
-bench: bootstrap-check all
-	@tests/bench/run
+bench: configured
+	@$(NINJA) nyx/tests/bench/nyx-bench-page-table
+	@$(BUILD)/nyx/tests/bench/nyx-bench-page-table
 
 # --- Deliverables ---
 
