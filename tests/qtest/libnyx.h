@@ -120,7 +120,13 @@ QList *nyx_query_faults(NyxTest *t, const char *id);
 void nyx_assert_state(NyxTest *t, const char *id, const char *state);
 void nyx_assert_number(NyxTest *t, const char *id, const char *member,
                        uint64_t value);
-/* The newest fault of the device */
+/*
+ * The newest fault of the device.  A DMA of more than 8 bytes that the host
+ * interrupts for long is more than one, of which the last starts somewhere
+ * within.
+ */
+void nyx_assert_fault_within(NyxTest *t, const char *id, const char *type,
+                             uint64_t first, uint64_t size, const char *access);
 void nyx_assert_fault(NyxTest *t, const char *id, const char *type,
                       uint64_t address, const char *access, uint64_t count);
 

@@ -186,7 +186,7 @@ static void test_receive_to_outside(void)
     receive_packet(&nic, OUTSIDE, 0x66);
     await_rx(&nic);
     nyx_ram_assert_same(nic.t, before, WINDOW, WINDOW_SIZE);
-    nyx_assert_fault(nic.t, "dev", "unmapped", OUTSIDE, "w", 1);
+    nyx_assert_fault_within(nic.t, "dev", "unmapped", OUTSIDE, PACKET, "w");
     check_traffic(&nic, 0x11);
     quit(&nic);
 }
@@ -199,7 +199,7 @@ static void test_send_from_outside(void)
     unsigned i;
 
     send_packet(&nic, OUTSIDE);
-    nyx_assert_fault(nic.t, "dev", "unmapped", OUTSIDE, "r", 1);
+    nyx_assert_fault_within(nic.t, "dev", "unmapped", OUTSIDE, PACKET, "r");
     /* What comes is either that packet without its content, or the next. */
     memset(nic.t->ram + DATA, 0x11, PACKET);
     send_packet(&nic, DATA);

@@ -158,7 +158,7 @@ static void check_assign(const void *data, const char *domain)
     if (strstr(domain, "none")) {
         map(dev, WINDOW, WINDOW, WINDOW_PAGES * PAGE);
     }
-    run(dev, data, PAGE);
+    run(dev, data, 64);
     for (round = 0; round < ROUNDS; round++) {
         await_touched(dev, WINDOW);
         assign(dev, "other");
@@ -191,7 +191,7 @@ static void test_quarantine(const void *data)
 
     nyx_qmp(dev->t, "{ 'execute': 'nyx-set-policy', 'arguments': {"
             "  'device': 'td', 'max-recoveries': 255 } }");
-    for (round = 0; round < ROUNDS; round++) {
+    for (round = 0; round < ROUNDS / 2; round++) {
         g_autofree uint8_t *before = NULL;
 
         run(dev, data, PAGE);

@@ -223,7 +223,8 @@ static void test_read_to_outside(void)
         submit_io(&c, NVME_CMD_READ, outside[i], 0, 8);
         await(&c, &c.io);
         nyx_ram_assert_same(c.t, before, WINDOW, WINDOW_SIZE);
-        nyx_assert_fault(c.t, "dev", "unmapped", outside[i], "w", 1);
+        nyx_assert_fault_within(c.t, "dev", "unmapped", outside[i], 8 * BLOCK,
+                                "w");
     }
     check_io(&c, 0x5a);
     nyx_assert_number(c.t, "other", "total-faults", 0);
@@ -238,7 +239,7 @@ static void test_write_from_outside(void)
 
     submit_io(&c, NVME_CMD_WRITE, MIB(16), 3, 1);
     await(&c, &c.io);
-    nyx_assert_fault(c.t, "dev", "unmapped", MIB(16), "r", 1);
+    nyx_assert_fault_within(c.t, "dev", "unmapped", MIB(16), BLOCK, "r");
     g_assert_cmpint(pread(c.fd, block, BLOCK, 3 * BLOCK), ==, BLOCK);
     g_assert_cmpint(memcmp(block, c.t->ram + MIB(16), BLOCK), !=, 0);
     check_io(&c, 0x5a);
@@ -270,7 +271,8 @@ static void test_queue_outside(void)
             break;
         }
     }
-    nyx_assert_fault(c.t, "dev", "unmapped", MIB(2), "r", 1);
+    nyx_assert_fault_within(c.t, "dev", "unmapped", MIB(2), sizeof(identify),
+                            "r");
     nyx_ram_assert_same(c.t, before, WINDOW, WINDOW_SIZE);
     quit(&c);
 }
@@ -292,7 +294,7 @@ static void test_unmap(void)
     submit_io(&c, NVME_CMD_READ, gone, 0, 8);
     await(&c, &c.io);
     g_assert(!memcmp(c.t->ram + gone, before + gone, PAGE));
-    nyx_assert_fault(c.t, "dev", "unmapped", gone, "w", 1);
+    nyx_assert_fault_within(c.t, "dev", "unmapped", gone, PAGE, "w");
     check_io(&c, 0x22);
     quit(&c);
 }
