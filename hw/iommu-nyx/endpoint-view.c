@@ -141,13 +141,22 @@ static void nyx_gate_class_init(ObjectClass *oc, const void *data)
 
 /* The interrupt window */
 
+static MemTxResult refuse_msi(NyxEndpoint *ep, NyxAccess access, hwaddr addr,
+                              unsigned size)
+{
+    /* A thread may have blocked the endpoint, and the view not changed yet. */
+    NyxFaultType type = qatomic_read(&ep->blocked) ? NYX_FAULT_TYPE_BLOCKED
+                                                   : NYX_FAULT_TYPE_INTERRUPT;
+
+    nyx_endpoint_fault(ep, type, access, NYX_MSI_FIRST + addr, size, false);
+    return MEMTX_ACCESS_ERROR;
+}
+
 static MemTxResult nyx_msi_read(void *opaque, hwaddr addr, uint64_t *data,
                                 unsigned size, MemTxAttrs attrs)
 {
-    nyx_endpoint_fault(opaque, NYX_FAULT_TYPE_INTERRUPT, NYX_ACCESS_R,
-                       NYX_MSI_FIRST + addr, size, false);
     *data = UINT64_MAX;
-    return MEMTX_ACCESS_ERROR;
+    return refuse_msi(opaque, NYX_ACCESS_R, addr, size);
 }
 
 static MemTxResult nyx_msi_write(void *opaque, hwaddr addr, uint64_t data,
@@ -157,12 +166,11 @@ static MemTxResult nyx_msi_write(void *opaque, hwaddr addr, uint64_t data,
     uint64_t address = NYX_MSI_FIRST + addr;
     MemTxResult result;
 
-    if (!nyx_msi_acceptable(address, data, size)) {
+    if (qatomic_read(&ep->blocked) ||
+        !nyx_msi_acceptable(address, data, size)) {
         qatomic_inc(&ep->msi_refused);
         trace_nyx_msi_refuse(nyx_endpoint_requester_id(ep), address, data);
-        nyx_endpoint_fault(ep, NYX_FAULT_TYPE_INTERRUPT, NYX_ACCESS_W, address,
-                           size, false);
-        return MEMTX_ACCESS_ERROR;
+        return refuse_msi(ep, NYX_ACCESS_W, addr, size);
     }
     qatomic_inc(&ep->msi_delivered);
     trace_nyx_msi_deliver(nyx_endpoint_requester_id(ep), address, data);
