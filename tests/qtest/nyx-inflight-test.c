@@ -199,8 +199,9 @@ static void test_quarantine(const void *data)
         nyx_qmp(dev->t, "{ 'execute': 'nyx-quarantine-device',"
                 "  'arguments': { 'device': 'td' } }");
         /* Its registers are out of sight: look at memory until it is reset. */
-        memset(dev->t->ram + WINDOW, 0x66, WINDOW_PAGES * PAGE);
         before = nyx_ram_copy(dev->t);
+        memset(before + WINDOW, 0x66, WINDOW_PAGES * PAGE);
+        memset(dev->t->ram + WINDOW, 0x66, WINDOW_PAGES * PAGE);
         g_assert_cmphex(nyx_testdev_get(dev, NTD_REG_STATUS), ==, UINT32_MAX);
         nyx_ram_assert_same(dev->t, before, 0, 0);
         nyx_qmp(dev->t, "{ 'execute': 'nyx-recover-device',"

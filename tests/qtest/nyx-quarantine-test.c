@@ -69,12 +69,27 @@ static void assert_works(NyxTestdev *dev)
     g_assert_cmpuint(nyx_testdev_read(dev, MIB(2), 64), ==, NTD_RESULT_OK);
 }
 
+/* Where run_for_ever() writes */
+#define TARGET          MIB(4)
+#define TARGET_SIZE     (16 * PAGE)
+
 /* A bulk run that is under way when the device is cut off never ends. */
 static void run_for_ever(NyxTestdev *dev)
 {
     nyx_testdev_fill(dev, 0x5a);
-    nyx_testdev_run(dev, MIB(4), PAGE, 0, 16, PAGE, NTD_FLAG_WRITE);
+    nyx_testdev_run(dev, TARGET, PAGE, 0, TARGET_SIZE / PAGE, PAGE,
+                    NTD_FLAG_WRITE);
     nyx_testdev_await_done(dev, 16);
+}
+
+/* A copy of RAM from which RAM differs if the run writes once more. */
+static uint8_t *ram_copy_undone(Pair *p)
+{
+    uint8_t *copy = nyx_ram_copy(p->t);
+
+    memset(copy + TARGET, 0x66, TARGET_SIZE);
+    memset(p->t->ram + TARGET, 0x66, TARGET_SIZE);
+    return copy;
 }
 
 static void test_event(void)
@@ -113,7 +128,7 @@ static void test_dma(void)
 
     run_for_ever(p.td);
     quarantine(&p);
-    before = nyx_ram_copy(p.t);
+    before = ram_copy_undone(&p);
     assert_works(p.other);
     nyx_testdev_fill(p.other, 0x11);
     nyx_testdev_run(p.other, MIB(8), PAGE, 3000, 16, PAGE, NTD_FLAG_WRITE);
@@ -174,7 +189,7 @@ static void test_bus_mastering(void)
 
     run_for_ever(p.td);
     quarantine(&p);
-    before = nyx_ram_copy(p.t);
+    before = ram_copy_undone(&p);
     g_assert_false(qpci_config_readw(p.td->pci, PCI_COMMAND) &
                    PCI_COMMAND_MASTER);
     qpci_config_writew(p.td->pci, PCI_COMMAND, 0xffff);

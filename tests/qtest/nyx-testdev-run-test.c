@@ -156,8 +156,10 @@ static void test_reset(const void *data)
                             NTD_FLAG_WRITE | mode_of(data));
             nyx_testdev_await_done(dev, 1);
             nyx_testdev_flr(dev);
-            /* Whatever lands now is not from this device. */
+            /* From now on nothing may land. */
             before = nyx_ram_copy(dev->t);
+            memset(before + BASE, 0xa5, 16 * PAGE);
+            memset(dev->t->ram + BASE, 0xa5, 16 * PAGE);
             nyx_testdev_enable(dev);
             g_assert_cmpuint(nyx_testdev_get(dev, NTD_REG_STATUS), ==, 0);
             g_assert_cmpuint(nyx_testdev_get64(dev, NTD_REG_DONE_LO), ==, 0);
@@ -178,8 +180,9 @@ static void test_vm_stop(const void *data)
     nyx_testdev_await_done(dev, 1);
     nyx_qmp(dev->t, "{ 'execute': 'stop' }");
     done = nyx_testdev_get64(dev, NTD_REG_DONE_LO);
-    memset(dev->t->ram + BASE, 0x5a, 16 * PAGE);
     before = nyx_ram_copy(dev->t);
+    memset(before + BASE, 0x5a, 16 * PAGE);
+    memset(dev->t->ram + BASE, 0x5a, 16 * PAGE);
     nyx_testdev_fill(dev, 0xff);
     g_assert_cmpuint(nyx_testdev_get64(dev, NTD_REG_DONE_LO), ==, done);
     nyx_ram_assert_same(dev->t, before, 0, 0);
