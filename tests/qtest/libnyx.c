@@ -18,7 +18,6 @@ NyxTest *nyx_test_start(const char *machine, const char *fmt, ...)
 {
     NyxTest *t = g_new0(NyxTest, 1);
     g_autofree char *options = NULL;
-    g_autofree char *path = NULL;
     va_list ap;
     int fd;
 
@@ -26,20 +25,20 @@ NyxTest *nyx_test_start(const char *machine, const char *fmt, ...)
     options = g_strdup_vprintf(fmt, ap);
     va_end(ap);
 
-    fd = g_file_open_tmp("nyx-qtest-XXXXXX", &path, NULL);
+    /* QEMU inherits it; there is no file that could be left behind. */
+    fd = memfd_create("nyx-qtest", 0);
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(ftruncate(fd, NYX_RAM_SIZE), ==, 0);
     t->ram = mmap(NULL, NYX_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
                   0);
     g_assert(t->ram != MAP_FAILED);
-    close(fd);
-
     t->qts = qtest_initf("-M %s,memory-backend=guest-ram -nodefaults "
                          "-m %" PRIu64 "M -object memory-backend-file,"
-                         "id=guest-ram,mem-path=%s,size=%" PRIu64 ",share=on "
-                         "%s", machine, (uint64_t)(NYX_RAM_SIZE / MIB(1)),
-                         path, (uint64_t)NYX_RAM_SIZE, options);
-    unlink(path);
+                         "id=guest-ram,mem-path=/proc/self/fd/%d,"
+                         "size=%" PRIu64 ",share=on %s", machine,
+                         (uint64_t)(NYX_RAM_SIZE / MIB(1)), fd,
+                         (uint64_t)NYX_RAM_SIZE, options);
+    close(fd);
     pc_alloc_init(&t->alloc, t->qts, ALLOC_NO_FLAGS);
     t->bus = qpci_new_pc(t->qts, &t->alloc);
     return t;

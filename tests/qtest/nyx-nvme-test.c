@@ -38,8 +38,7 @@ typedef struct Controller {
     NyxTest *t;
     QPCIDevice *pci;
     QPCIBar bar;
-    char *path;             /* of the disk image */
-    int fd;
+    int fd;                 /* of the disk image */
     Queue admin, io;
 } Controller;
 
@@ -132,15 +131,17 @@ static void enable(Controller *c, uint64_t admin_sq)
 static Controller start(void)
 {
     Controller c = {};
+    g_autofree char *path = NULL;
 
-    c.fd = g_file_open_tmp("nyx-nvme-XXXXXX", &c.path, NULL);
+    c.fd = g_file_open_tmp("nyx-nvme-XXXXXX", &path, NULL);
     g_assert_cmpint(ftruncate(c.fd, DISK_SIZE), ==, 0);
     c.t = nyx_test_start("nyx-pc,on-fault-limit=report",
                          "-object nyx-domain,id=dom,default-map=none "
                          "-drive if=none,id=disk,format=raw,file=%s "
                          "-device nvme,id=dev,addr=5,nyx-domain=dom,"
                          "serial=nyx,drive=disk "
-                         "-device nyx-testdev,id=other,addr=6", c.path);
+                         "-device nyx-testdev,id=other,addr=6", path);
+    unlink(path);
     nyx_ram_fill(c.t);
     map_window(c.t);
     c.pci = nyx_pci_open(c.t, 5);
@@ -155,8 +156,6 @@ static void quit(Controller *c)
     g_free(c->pci);
     nyx_test_quit(c->t);
     close(c->fd);
-    unlink(c->path);
-    g_free(c->path);
 }
 
 static void submit_io(Controller *c, uint8_t opcode, uint64_t address,

@@ -34,8 +34,7 @@ typedef struct Disk {
     QVirtioDevice *dev;
     QVirtQueue *vq;
     QGuestAllocator queue_memory;
-    char *path;
-    int fd;
+    int fd;                 /* of the disk image */
 } Disk;
 
 /* The driver's part of a start: from reset to DRIVER_OK */
@@ -57,15 +56,17 @@ static void start_driver(Disk *d)
 static Disk start(const char *machine, const void *device_options)
 {
     Disk d = {};
+    g_autofree char *path = NULL;
 
-    d.fd = g_file_open_tmp("nyx-virtio-XXXXXX", &d.path, NULL);
+    d.fd = g_file_open_tmp("nyx-virtio-XXXXXX", &path, NULL);
     g_assert_cmpint(ftruncate(d.fd, DISK_SIZE), ==, 0);
     d.t = nyx_test_start(machine,
                          "-object nyx-domain,id=dom,default-map=none "
                          "-drive if=none,id=disk,format=raw,file=%s "
                          "-device virtio-blk-pci,id=dev,addr=5,nyx-domain=dom,"
-                         "drive=disk%s -object iothread,id=io", d.path,
+                         "drive=disk%s -object iothread,id=io", path,
                          (const char *)device_options);
+    unlink(path);
     nyx_ram_fill(d.t);
     nyx_qmp(d.t, "{ 'execute': 'nyx-map', 'arguments': { 'domain': 'dom',"
             "  'iova': %" PRIu64 ", 'gpa': %" PRIu64 ", 'size': %" PRIu64 ","
@@ -88,8 +89,6 @@ static void quit(Disk *d)
     g_free(d->pci);
     nyx_test_quit(d->t);
     close(d->fd);
-    unlink(d->path);
-    g_free(d->path);
 }
 
 static uint32_t submit(Disk *d, uint32_t type, uint64_t data, uint64_t block)
