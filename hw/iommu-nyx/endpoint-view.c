@@ -218,6 +218,17 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
     NyxDomain *domain = qatomic_rcu_read(&ep->domain);
     NyxTranslation t = { .mask = NYX_PAGE_SIZE - 1 };
 
+    if (unlikely(domain && !nyx_domain_translates(domain) &&
+                 !qatomic_read(&ep->blocked))) {
+        /* The endpoint has just left a table: ask the view that it has now. */
+        return (IOMMUTLBEntry) {
+            .target_as = &ep->as,
+            .iova = iova & ~t.mask,
+            .translated_addr = iova & ~t.mask,
+            .addr_mask = t.mask,
+            .perm = IOMMU_RW,
+        };
+    }
     if (likely(domain && iova <= NYX_IOVA_LAST &&
                !qatomic_read(&ep->blocked))) {
         nyx_endpoint_lookup(ep, domain, iova, &t);
@@ -247,16 +258,21 @@ static void nyx_translate_class_init(ObjectClass *oc, const void *data)
 
 /* The view */
 
-NyxDmaMode nyx_endpoint_dma_mode(NyxEndpoint *ep)
+static NyxDmaMode dma_mode_in(NyxEndpoint *ep, NyxDomain *domain)
 {
-    if (!ep->domain || qatomic_read(&ep->blocked)) {
+    if (!domain || qatomic_read(&ep->blocked)) {
         return NYX_DMA_MODE_BLOCKED;
     }
-    if (ep->domain->isolation == NYX_ISOLATION_UNMANAGED) {
+    if (domain->isolation == NYX_ISOLATION_UNMANAGED) {
         return NYX_DMA_MODE_UNMANAGED;
     }
-    return nyx_domain_translates(ep->domain) ? NYX_DMA_MODE_TRANSLATING
-                                             : NYX_DMA_MODE_PASS_THROUGH;
+    return nyx_domain_translates(domain) ? NYX_DMA_MODE_TRANSLATING
+                                         : NYX_DMA_MODE_PASS_THROUGH;
+}
+
+NyxDmaMode nyx_endpoint_dma_mode(NyxEndpoint *ep)
+{
+    return dma_mode_in(ep, ep->domain);
 }
 
 void nyx_endpoint_need_peers(NyxEndpoint *ep, NyxDomain *domain)
@@ -266,9 +282,9 @@ void nyx_endpoint_need_peers(NyxEndpoint *ep, NyxDomain *domain)
     }
 }
 
-void nyx_endpoint_update_view(NyxEndpoint *ep)
+void nyx_endpoint_show(NyxEndpoint *ep, NyxDomain *domain)
 {
-    NyxDmaMode mode = nyx_endpoint_dma_mode(ep);
+    NyxDmaMode mode = dma_mode_in(ep, domain);
     bool pass = mode == NYX_DMA_MODE_PASS_THROUGH;
     bool translate = mode == NYX_DMA_MODE_TRANSLATING;
     NyxEndpointView *v = &ep->view;
@@ -279,18 +295,23 @@ void nyx_endpoint_update_view(NyxEndpoint *ep)
     memory_region_transaction_begin();
     memory_region_set_enabled(&v->block, mode == NYX_DMA_MODE_BLOCKED);
     memory_region_set_enabled(&v->ram, pass);
-    memory_region_set_enabled(&v->devices, pass && ep->domain->peer_to_peer);
+    memory_region_set_enabled(&v->devices, pass && domain->peer_to_peer);
     memory_region_set_enabled(&v->system, mode == NYX_DMA_MODE_UNMANAGED);
     memory_region_set_enabled(MEMORY_REGION(&v->translate), translate);
     memory_region_set_enabled(&v->msi, pass || translate);
     /* QEMU cannot show one region of 2^64 bytes below another. */
     memory_region_set_enabled(&v->unmapped, pass);
     if (translate) {
-        nyx_endpoint_need_peers(ep, ep->domain);
+        nyx_endpoint_need_peers(ep, domain);
     }
     memory_region_transaction_commit();
     trace_nyx_endpoint_view(nyx_endpoint_requester_id(ep),
                             NyxDmaMode_str(mode));
+}
+
+void nyx_endpoint_update_view(NyxEndpoint *ep)
+{
+    nyx_endpoint_show(ep, ep->domain);
 }
 
 static void add_to_view(NyxEndpointView *v, MemoryRegion *mr, int priority,

@@ -226,26 +226,37 @@ void nyx_endpoint_remove_function(NyxEndpoint *ep, NyxFunction *fn)
     fn->endpoint = NULL;
 }
 
+/*
+ * DMA of other threads goes on meanwhile and must not be refused what both
+ * domains allow.  So it always finds a table or a view without one: coming from
+ * a table, the view is there before the domain; going to one, after it.
+ */
+static void publish_domain(NyxEndpoint *ep, NyxDomain *domain)
+{
+    if (domain && nyx_domain_translates(domain)) {
+        nyx_endpoint_need_peers(ep, domain);
+        qatomic_rcu_set(&ep->domain, domain);
+        nyx_endpoint_show(ep, domain);
+    } else {
+        nyx_endpoint_show(ep, domain);
+        qatomic_rcu_set(&ep->domain, domain);
+    }
+}
+
 void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain)
 {
-    NyxDomain *old = ep->domain;
-
-    if (old) {
-        QTAILQ_REMOVE(&old->endpoints, ep, domain_link);
+    if (ep->domain) {
+        QTAILQ_REMOVE(&ep->domain->endpoints, ep, domain_link);
     }
     if (domain) {
         QTAILQ_INSERT_TAIL(&domain->endpoints, ep, domain_link);
-        if (nyx_domain_translates(domain)) {
-            nyx_endpoint_need_peers(ep, domain);
-        }
     }
-    qatomic_rcu_set(&ep->domain, domain);
+    publish_domain(ep, domain);
     WITH_QEMU_LOCK_GUARD(&ep->lock) {
         nyx_fault_log_set_domain(&ep->log,
                                  g_intern_string(domain ? domain->id : ""));
     }
     nyx_endpoint_update_policy(ep);
-    nyx_endpoint_update_view(ep);
 }
 
 bool nyx_endpoint_io_under_way(NyxEndpoint *ep)

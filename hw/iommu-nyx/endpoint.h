@@ -117,7 +117,10 @@ void nyx_endpoint_init_regions(NyxEndpoint *ep);
 
 NyxDmaMode nyx_endpoint_dma_mode(NyxEndpoint *ep);
 
-/* Make the address space show what mode and domain say. */
+/* Make the address space show what @domain allows, or nothing if blocked. */
+void nyx_endpoint_show(NyxEndpoint *ep, NyxDomain *domain);
+
+/* The same for the domain that it is in. */
 void nyx_endpoint_update_view(NyxEndpoint *ep);
 
 /*

@@ -184,6 +184,35 @@ static void test_assign_unmanaged(const void *data)
     check_assign(data, ",isolation=unmanaged");
 }
 
+/* What both domains allow is never refused, not even on the way. */
+static void check_allowed_by_both(const void *data, const char *domain)
+{
+    NyxTestdev *dev = start(domain);
+    unsigned round;
+
+    nyx_qmp(dev->t, "{ 'execute': 'nyx-map', 'arguments': {"
+            "  'domain': 'other', 'iova': %llu, 'gpa': %llu, 'size': %llu,"
+            "  'access': 'rw' } }", WINDOW, WINDOW, WINDOW_PAGES * PAGE);
+    run(dev, data, 64);
+    for (round = 0; round < 8 * ROUNDS; round++) {
+        assign(dev, "other");
+        assign(dev, "dom");
+    }
+    await_touched(dev, WINDOW);
+    g_assert_cmpuint(nyx_testdev_get64(dev, NTD_REG_ERRORS_LO), ==, 0);
+    quit(dev);
+}
+
+static void test_both_pass_through(const void *data)
+{
+    check_allowed_by_both(data, "");
+}
+
+static void test_both_unmanaged(const void *data)
+{
+    check_allowed_by_both(data, ",isolation=unmanaged");
+}
+
 static void test_quarantine(const void *data)
 {
     NyxTestdev *dev = start("");
@@ -234,6 +263,8 @@ int main(int argc, char **argv)
     add("assign", test_assign);
     add("assign-pass-through", test_assign_pass_through);
     add("assign-unmanaged", test_assign_unmanaged);
+    add("both-pass-through", test_both_pass_through);
+    add("both-unmanaged", test_both_unmanaged);
     add("quarantine", test_quarantine);
     return g_test_run();
 }
