@@ -219,7 +219,10 @@ static void quarantine_bh(void *opaque)
 {
     QuarantineRequest *request = opaque;
 
-    nyx_containment_quarantine(request->ep, request->reason);
+    /* Its device may have been unplugged meanwhile. */
+    if (nyx_endpoint_leader(request->ep)) {
+        nyx_containment_quarantine(request->ep, request->reason);
+    }
     /* DMA that other threads do runs inside RCU read-side critical sections. */
     drain_call_rcu();
     aio_co_wake(request->co);
