@@ -299,11 +299,15 @@ static void test_assign_nothing(void)
 
     setup_port(&ahci, 0, CMD_READ_DMA_EXT);
     read_sector(&ahci, 0, at);
+    /* All but what the device holds on to */
+    map(&ahci, "other", at + TABLE, at + TABLE, 2);
     nyx_assign(ahci.t, "ah", "other");
-    fill(&ahci, at, AREA_PAGES);
+    fill(&ahci, at + RECEIVED, 1);
+    fill(&ahci, at + DATA, 1);
     issue(&ahci, 0);
     end_all_io(&ahci);
-    assert_filled(&ahci, at, AREA_PAGES);
+    assert_filled(&ahci, at + RECEIVED, 1);
+    assert_filled(&ahci, at + DATA, 1);
     g_assert_cmpuint(total_faults(&ahci), >, 0);
     quit(&ahci);
 }
@@ -501,6 +505,8 @@ static void check_comreset(const void *data)
         list[i] = list[0];
         list[i].ctba = cpu_to_le64(MIB(512) + i * MIB(1));
     }
+    /* COMRESET is the end of the port's being held in reset. */
+    set(&ahci, 1, AHCI_PX_SCTL, 1);
     set(&ahci, 1, AHCI_PX_SACT, 1);
     issue(&ahci, 1);
     g_assert_cmphex(get(&ahci, 1, AHCI_PX_SACT), ==, 1);
@@ -509,7 +515,7 @@ static void check_comreset(const void *data)
     port1[AHCI_PX_CLB] = cpu_to_le32(area(1) + COMMAND_LIST);
     port1[AHCI_PX_FB] = cpu_to_le32(area(1) + RECEIVED);
     port1[AHCI_PX_CMD] = cpu_to_le32(CMD_RUN);
-    port1[AHCI_PX_SCTL] = cpu_to_le32(1);
+    port1[AHCI_PX_SCTL] = 0;
     qtest_memwrite(ahci.t->qts, ahci.bar.addr + first, registers,
                    sizeof(registers));
     nyx_await_state(ahci.t, "ah", "operational", "quarantined");
