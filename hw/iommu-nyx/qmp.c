@@ -175,22 +175,32 @@ void qmp_nyx_unmap(const char *id, uint64_t iova, uint64_t size, Error **errp)
     }
 }
 
+static bool any_io_under_way(GPtrArray *endpoints)
+{
+    for (guint i = 0; i < endpoints->len; i++) {
+        if (nyx_endpoint_io_under_way(endpoints->pdata[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /*
- * Let the VM go on and wait until the endpoints' storage has finished.  They
- * may lose their devices meanwhile.  False if it takes too long.
+ * Let the VM go on and wait until the endpoints' storage has finished, and the
+ * devices have been told, which happens just after.  They may be unplugged
+ * meanwhile.  False if it takes too long.
  */
 static bool coroutine_fn wait_for_storage(GPtrArray *endpoints)
 {
     int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + STORAGE_WAIT_MS;
 
-    for (guint i = 0; i < endpoints->len; i++) {
-        while (nyx_endpoint_io_under_way(endpoints->pdata[i])) {
-            if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) >= end) {
-                return false;
-            }
-            qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SCALE_MS);
+    while (any_io_under_way(endpoints)) {
+        if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) >= end) {
+            return false;
         }
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SCALE_MS);
     }
+    qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SCALE_MS);
     return true;
 }
 
