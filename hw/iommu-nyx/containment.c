@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "aer.h"
 #include "containment.h"
 #include "iommu.h"
 #include "qapi/error.h"
@@ -96,9 +97,19 @@ static GPtrArray *quarantine_scope(NyxEndpoint *ep, const char *reason)
     return taken;
 }
 
+/* Once all are cut off, so that none of them works on behind a port. */
+static void tell_guest(GPtrArray *taken)
+{
+    for (guint i = 0; i < taken->len; i++) {
+        nyx_aer_report(taken->pdata[i]);
+    }
+}
+
 void nyx_containment_quarantine(NyxEndpoint *ep, const char *reason)
 {
-    g_ptr_array_unref(quarantine_scope(ep, reason));
+    g_autoptr(GPtrArray) taken = quarantine_scope(ep, reason);
+
+    tell_guest(taken);
 }
 
 static bool reset_functions(NyxEndpoint *ep, Error **errp)
@@ -191,14 +202,19 @@ static GPtrArray *quarantine_at_limit(NyxEndpoint *ep, uint64_t faults)
     return quarantine_scope(ep, reason);
 }
 
-/* Whom the quarantine took in, the recovery lets go. */
+/*
+ * Whom the quarantine took in, the recovery lets go.  The guest is only told of
+ * those that stay cut off.
+ */
 static void reset_at_limit(NyxEndpoint *ep, uint64_t faults)
 {
     g_autoptr(GPtrArray) taken = quarantine_at_limit(ep, faults);
 
     for (guint i = 0; i < taken->len; i++) {
         /* If no recoveries are left the state tells so. */
-        nyx_containment_recover(taken->pdata[i], false, NULL);
+        if (!nyx_containment_recover(taken->pdata[i], false, NULL)) {
+            nyx_aer_report(taken->pdata[i]);
+        }
     }
 }
 
@@ -214,6 +230,7 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
                            uint64_t faults)
 {
     g_autofree char *name = nyx_endpoint_name(ep);
+    g_autoptr(GPtrArray) taken = NULL;
 
     /* It was cut off meanwhile, by the operator or with its domain. */
     if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
@@ -224,7 +241,8 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
 
     switch (action) {
     case NYX_LIMIT_ACTION_QUARANTINE:
-        g_ptr_array_unref(quarantine_at_limit(ep, faults));
+        taken = quarantine_at_limit(ep, faults);
+        tell_guest(taken);
         break;
     case NYX_LIMIT_ACTION_RESET_DEVICE:
         reset_at_limit(ep, faults);

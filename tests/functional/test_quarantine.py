@@ -20,6 +20,7 @@ class _QuarantineTest(GuestTest):
     """The victim shares its domain with a neighbour, both under load."""
 
     driver = None
+    where = {}                  # bus and address of the victim
     # Some drivers give up at once a device whose registers read all-ones, and
     # wait long for one that has forgotten all. With others it is the reverse.
     removed_first = False
@@ -105,7 +106,7 @@ class _QuarantineTest(GuestTest):
 class _DiskQuarantineTest(_QuarantineTest):
     @classmethod
     def add_victim(cls, vm):
-        cls.disk = add_disk(vm, cls.driver, 'victim', 'common')
+        cls.disk = add_disk(vm, cls.driver, 'victim', 'common', **cls.where)
 
     @classmethod
     def start_victim(cls, vm):
@@ -144,7 +145,7 @@ class _NicQuarantineTest(_QuarantineTest):
 
     @classmethod
     def add_victim(cls, vm):
-        cls.nic = add_nic(vm, cls.driver, 'victim', 'common')
+        cls.nic = add_nic(vm, cls.driver, 'victim', 'common', **cls.where)
 
     @classmethod
     def start_victim(cls, vm):
@@ -275,3 +276,65 @@ class IgbTest(_NicQuarantineTest):
 @needs_nyx
 class VirtioNetTest(_NicQuarantineTest):
     driver = 'virtio-net-pci'
+
+
+class _OnPort:
+    """The guest is told of the quarantine by the root port above."""
+
+    port = 'port0'
+    where = {'bus': 'port0'}
+
+    @classmethod
+    def describe(cls, vm):
+        vm.device('pcie-root-port', id=cls.port, chassis=1, slot=1)
+        super().describe(vm)
+
+    def quarantine(self):
+        super().quarantine()
+        address = pci_address(self.vm, self.port)
+        self.vm.agent.wait('dmesg | grep -q '
+                           f'"{address}: AER: .*Uncorrected.*{address}"')
+        self.vm.agent.wait(f'dmesg | grep -q "{address}:.*UnsupReq"')
+
+
+@needs_nyx
+class NvmeOnPortTest(_OnPort, NvmeTest):
+    pass
+
+
+@needs_nyx
+class E1000eOnPortTest(_OnPort, E1000eTest):
+    pass
+
+
+@needs_nyx
+class IgbOnPortTest(_OnPort, IgbTest):
+    pass
+
+
+@needs_nyx
+class VirtioNetOnPortTest(_OnPort, VirtioNetTest):
+    pass
+
+
+@needs_nyx
+class ErrorHeaderTest(GuestTest):
+    """The error at the port tells which request was refused."""
+
+    @classmethod
+    def describe(cls, vm):
+        vm.domain('cage', default_map='none', max_faults=0)
+        vm.device('pcie-root-port', id='port0', chassis=1, slot=1)
+        vm.device('nyx-testdev', (), 'cage', id='rogue', bus='port0')
+
+    def test_header(self):
+        vm = self.vm
+        since = vm.monitor.position()
+        rogue = pci_address(vm, 'rogue')
+        vm.agent.run(f'nyx-dma {rogue} write 0x1000000 64')
+        vm.monitor.wait_event('NYX_DEVICE_STATE', since, device='rogue',
+                              new='quarantined')
+        # A write with a 64-bit address, by 01:00.0, to 0x1000000.
+        self.assertEqual(rogue, '0000:01:00.0')
+        vm.agent.wait('dmesg | grep -q '
+                      '"TLP Header: 60000001 0100000f 00000000 01000000"')

@@ -1,0 +1,24 @@
+/*
+ * Nyx IOMMU: telling the guest, by PCIe Advanced Error Reporting
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_IOMMU_NYX_AER_H
+#define HW_IOMMU_NYX_AER_H
+
+#include "endpoint.h"
+
+/*
+ * Log an Unsupported Request, an uncorrectable error, at the root or downstream
+ * port above an endpoint that has been quarantined, as the receiver of requests
+ * from below that are refused does (PCIe Base 6.0, section 6.2.7).  With the
+ * header of the latest such request, if there is one.  No effect without such a
+ * port, or if devices behind it work on: drivers may reset all that is below a
+ * port with an error.  BQL held.
+ */
+void nyx_aer_report(NyxEndpoint *ep);
+
+#endif
