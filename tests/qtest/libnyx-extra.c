@@ -31,12 +31,19 @@ QPCIDevice *nyx_bridge_open(NyxTest *t, unsigned slot, unsigned bus)
     return bridge;
 }
 
+static bool is_status(size_t i, size_t at)
+{
+    return i == at || i == at + 1;
+}
+
 uint8_t *nyx_config_copy(QPCIDevice *pci, size_t size)
 {
+    uint8_t express = qpci_find_capability(pci, PCI_CAP_ID_EXP, 0);
     uint8_t *config = g_malloc0(size);
 
     for (size_t i = 0; i < size; i++) {
-        if (i < PCI_STATUS || i >= PCI_STATUS + 2) {
+        if (!is_status(i, PCI_STATUS) &&
+            !(express && is_status(i, express + PCI_EXP_DEVSTA))) {
             config[i] = qpci_config_readb(pci, i);
         }
     }

@@ -27,8 +27,8 @@
 QPCIDevice *nyx_bridge_open(NyxTest *t, unsigned slot, unsigned bus);
 
 /*
- * The first @size bytes of configuration space, without the status register,
- * which tells of events.  g_free() it.
+ * The first @size bytes of configuration space, without the status registers of
+ * PCI and PCIe, which tell of events.  g_free() it.
  */
 uint8_t *nyx_config_copy(QPCIDevice *pci, size_t size);
 void nyx_config_assert_same(QPCIDevice *pci, const uint8_t *before,
