@@ -99,6 +99,16 @@ static void add_header(PCIEAERErr *err, NyxEndpoint *ep)
     }
 }
 
+static void log_error(PCIDevice *port, const PCIEAERErr *err)
+{
+    uint8_t *lnkcap = port->config + port->exp.exp_cap + PCI_EXP_LNKCAP;
+    uint32_t before = pci_get_long(lnkcap);
+
+    pcie_aer_inject_error(port, err);
+    /* QEMU 11.1 writes 32 bits to the device status, over what follows it. */
+    pci_set_long(lnkcap, before);
+}
+
 void nyx_aer_report(NyxEndpoint *ep)
 {
     PCIDevice *port = port_above(ep);
@@ -112,5 +122,5 @@ void nyx_aer_report(NyxEndpoint *ep)
         add_header(&err, ep);
     }
     trace_nyx_aer(err.source_id, nyx_endpoint_requester_id(ep));
-    pcie_aer_inject_error(port, &err);
+    log_error(port, &err);
 }
