@@ -9,13 +9,9 @@
 #include "qemu/osdep.h"
 #include "domain.h"
 #include "endpoint.h"
-#include "hw/i386/x86.h"
-#include "hw/core/boards.h"
 #include "interrupt.h"
 #include "iommu.h"
 #include "qapi/error.h"
-#include "qapi/qapi-builtin-visit.h"
-#include "qemu/cutils.h"
 #include "qemu/module.h"
 #include "qemu/rcu.h"
 #include "qemu/units.h"
@@ -135,7 +131,6 @@ void nyx_domain_bind(NyxDomain *domain, NyxIommu *iommu)
     if (domain->iommu) {
         return;
     }
-    domain->sealed = true;
     domain->iommu = iommu;
     nyx_iommu_add_domain(iommu, domain);
     if (domain->isolation != NYX_ISOLATION_UNMANAGED &&
@@ -461,7 +456,7 @@ NyxDomain *nyx_domain_new_automatic(NyxIommu *iommu, const char *id,
 static bool nyx_domain_can_change(NyxDomain *domain, const char *name,
                                   Error **errp)
 {
-    if (domain->sealed) {
+    if (domain->iommu) {
         error_setg(errp, "'%s' of domain '%s' cannot change while it is in use",
                    name, domain->id);
         return false;

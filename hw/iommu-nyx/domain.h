@@ -31,14 +31,14 @@ struct NyxDomain {
 
     char *id;
     bool automatic;             /* made for devices that name no domain */
-    bool sealed;                /* complete: its kind cannot change any more */
     NyxIsolation isolation;
     NyxDefaultMap default_map;
     bool peer_to_peer;
     bool large_pages;
     NyxPolicyOverride policy;
 
-    NyxIommu *iommu;            /* NULL while there is no machine yet */
+    /* NULL while there is no machine yet; then its kind cannot change */
+    NyxIommu *iommu;
     NyxPageTable *table;        /* NULL: pass-through or unmanaged */
     /*
      * No two states of any two tables share a value, so a cached translation

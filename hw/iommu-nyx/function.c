@@ -9,7 +9,6 @@
 #include "qemu/osdep.h"
 #include "block/block_int.h"
 #include "function.h"
-#include "hw/core/qdev-properties.h"
 #include "hw/pci/pci.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/virtio/virtio-pci.h"

@@ -9,8 +9,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "hw/core/qdev-properties.h"
-#include "hw/core/qdev-properties-system.h"
 #include "hw/i386/pc.h"
 #include "hw/i386/x86-iommu.h"
 #include "hw/pci/pci.h"

@@ -11,8 +11,6 @@
 
 #include "qemu/osdep.h"
 #include "hw/core/boards.h"
-#include "hw/core/hotplug.h"
-#include "hw/core/qdev-properties.h"
 #include "hw/i386/pc.h"
 #include "nyx/include/hw/iommu-nyx/nyx-iommu.h"
 #include "hw/pci/pci.h"

@@ -3,7 +3,7 @@
 """Faults are put down to the device that caused them, and to no other."""
 
 from nyxtest.case import GuestTest, needs_nyx
-from nyxtest.devices import add_disk, add_nic
+from nyxtest.devices import DISK_MODELS, NIC_MODELS, add_disk, add_nic
 from nyxtest.guest import block_device, bring_up, disk_load
 
 PAGE = 4096
@@ -20,9 +20,7 @@ class DiskAttributionTest(GuestTest):
     others do at the same time.
     """
 
-    models = {'nvme0': 'nvme', 'vblk0': 'virtio-blk-pci',
-              'vscsi0': 'virtio-scsi-pci', 'ahci0': 'ahci',
-              'xhci0': 'qemu-xhci'}
+    models = DISK_MODELS
 
     @classmethod
     def describe(cls, vm):
@@ -94,8 +92,7 @@ class NicAttributionTest(GuestTest):
     Also a sound device: what it plays comes from memory that it may not read.
     """
 
-    models = {'e1000': 'e1000', 'e1000e': 'e1000e', 'igb': 'igb',
-              'vnet': 'virtio-net-pci'}
+    models = NIC_MODELS
     # A card that cannot send is what these tests are about.
     allowed_trouble = ('NETDEV WATCHDOG',)
 

@@ -3,7 +3,7 @@
 """Every kind of disk does real I/O from its own domain, without a fault."""
 
 from nyxtest.case import GuestTest, has_nyx
-from nyxtest.devices import add_disk, medium
+from nyxtest.devices import DISK_MODELS, add_disk, medium
 from nyxtest.guest import (block_device, disk_sum, sha256,
                            write_random)
 
@@ -11,9 +11,7 @@ from nyxtest.guest import (block_device, disk_sum, sha256,
 class DiskTest(GuestTest):
     """One guest with a disk of every model, each in a domain of its own."""
 
-    models = {'nvme0': 'nvme', 'vblk0': 'virtio-blk-pci',
-              'vscsi0': 'virtio-scsi-pci', 'ahci0': 'ahci',
-              'xhci0': 'qemu-xhci'}
+    models = DISK_MODELS
 
     @classmethod
     def describe(cls, vm):

@@ -3,7 +3,7 @@
 """Every kind of network card carries real traffic, without a fault."""
 
 from nyxtest.case import GuestTest, has_nyx
-from nyxtest.devices import add_nic
+from nyxtest.devices import NIC_MODELS, add_nic
 from nyxtest.guest import bring_up, fetch_sum, network_load, send_sum
 
 ROUNDS = 3
@@ -12,8 +12,7 @@ ROUNDS = 3
 class NetTest(GuestTest):
     """One guest with a card of every model, each in a domain of its own."""
 
-    models = {'e1000': 'e1000', 'e1000e': 'e1000e', 'igb': 'igb',
-              'vnet': 'virtio-net-pci'}
+    models = NIC_MODELS
 
     @classmethod
     def describe(cls, vm):

@@ -29,6 +29,14 @@ NICS = {
 }
 
 
+# qdev id and driver of each model, for tests that have one of every kind
+DISK_MODELS = {'nvme0': 'nvme', 'vblk0': 'virtio-blk-pci',
+               'vscsi0': 'virtio-scsi-pci', 'ahci0': 'ahci',
+               'xhci0': 'qemu-xhci'}
+NIC_MODELS = {'e1000': 'e1000', 'e1000e': 'e1000e', 'igb': 'igb',
+              'vnet': 'virtio-net-pci'}
+
+
 @dataclass(frozen=True)
 class Disk:
     name: str       # qdev id of the PCI function
