@@ -139,53 +139,6 @@ static void nyx_gate_class_init(ObjectClass *oc, const void *data)
     imrc->num_indexes = nyx_num_indexes;
 }
 
-/* The interrupt window */
-
-static MemTxResult refuse_msi(NyxEndpoint *ep, NyxAccess access, hwaddr addr,
-                              unsigned size)
-{
-    /* A thread may have blocked the endpoint, and the view not changed yet. */
-    NyxFaultType type = qatomic_read(&ep->blocked) ? NYX_FAULT_TYPE_BLOCKED
-                                                   : NYX_FAULT_TYPE_INTERRUPT;
-
-    nyx_endpoint_fault(ep, type, access, NYX_MSI_FIRST + addr, size, false);
-    return MEMTX_ACCESS_ERROR;
-}
-
-static MemTxResult nyx_msi_read(void *opaque, hwaddr addr, uint64_t *data,
-                                unsigned size, MemTxAttrs attrs)
-{
-    *data = UINT64_MAX;
-    return refuse_msi(opaque, NYX_ACCESS_R, addr, size);
-}
-
-static MemTxResult nyx_msi_write(void *opaque, hwaddr addr, uint64_t data,
-                                 unsigned size, MemTxAttrs attrs)
-{
-    NyxEndpoint *ep = opaque;
-    uint64_t address = NYX_MSI_FIRST + addr;
-    MemTxResult result;
-
-    if (qatomic_read(&ep->blocked) ||
-        !nyx_msi_acceptable(address, data, size)) {
-        qatomic_inc(&ep->msi_refused);
-        trace_nyx_msi_refuse(nyx_endpoint_requester_id(ep), address, data);
-        return refuse_msi(ep, NYX_ACCESS_W, addr, size);
-    }
-    qatomic_inc(&ep->msi_delivered);
-    trace_nyx_msi_deliver(nyx_endpoint_requester_id(ep), address, data);
-    address_space_stl_le(&address_space_memory, address, data, attrs, &result);
-    return result;
-}
-
-static const MemoryRegionOps nyx_msi_ops = {
-    .read_with_attrs = nyx_msi_read,
-    .write_with_attrs = nyx_msi_write,
-    .endianness = DEVICE_LITTLE_ENDIAN,
-    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
-    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
-};
-
 /* Translation */
 
 #define TYPE_NYX_TRANSLATE "nyx-translate-memory-region"
@@ -354,8 +307,7 @@ static void nyx_endpoint_init_view(NyxEndpoint *ep)
                              TYPE_NYX_TRANSLATE, owner, "nyx-translate",
                              UINT64_MAX);
     add_to_view(v, MEMORY_REGION(&v->translate), VIEW_CONTENT, 0);
-    memory_region_init_io(&v->msi, owner, &nyx_msi_ops, ep, "nyx-msi",
-                          NYX_MSI_SIZE);
+    nyx_endpoint_init_msi_window(ep);
     add_to_view(v, &v->msi, VIEW_MSI, NYX_MSI_FIRST);
     memory_region_init_alias(&v->unmapped, owner, "nyx-unmapped", gate, 0,
                              UINT64_MAX);

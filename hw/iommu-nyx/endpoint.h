@@ -115,6 +115,9 @@ uint16_t nyx_endpoint_requester_id(const NyxEndpoint *ep);
 /* endpoint-view.c: make the address space and all that is in it, disabled. */
 void nyx_endpoint_init_regions(NyxEndpoint *ep);
 
+/* interrupt-window.c: make the region view.msi. */
+void nyx_endpoint_init_msi_window(NyxEndpoint *ep);
+
 NyxDmaMode nyx_endpoint_dma_mode(NyxEndpoint *ep);
 
 /* Make the address space show what @domain allows, or nothing if blocked. */
