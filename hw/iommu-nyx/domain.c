@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "backend.h"
 #include "domain.h"
 #include "endpoint.h"
 #include "interrupt.h"
@@ -230,7 +231,7 @@ static bool check_managed(NyxDomain *domain, Error **errp)
                    domain->id);
         return false;
     }
-    return true;
+    return domain->table || nyx_backend_allows_table(domain, errp);
 }
 
 bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,

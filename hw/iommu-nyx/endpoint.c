@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "backend.h"
 #include "containment.h"
 #include "endpoint.h"
 #include "held-maps.h"

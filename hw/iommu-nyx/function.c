@@ -11,10 +11,7 @@
 #include "function.h"
 #include "hw/pci/pci.h"
 #include "hw/pci/pci_bus.h"
-#include "hw/virtio/virtio-pci.h"
 #include "iommu.h"
-#include "net/net.h"
-#include "net/vhost_net.h"
 #include "qapi/error.h"
 #include "qemu/module.h"
 #include "system/block-backend.h"
@@ -53,72 +50,6 @@ char *nyx_function_bdf(NyxFunction *fn)
 
     return g_strdup_printf("0000:%02x:%02x.%x", pci_dev_bus_num(dev),
                            PCI_SLOT(dev->devfn), PCI_FUNC(dev->devfn));
-}
-
-static bool uses_vhost_net(PCIDevice *dev)
-{
-    g_autofree char *id = NULL;
-    NetClientState *nc;
-
-    /* Other models do not use the vhost that a netdev may have. */
-    if (!object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_PCI) ||
-        !object_property_find(OBJECT(dev), "netdev")) {
-        return false;
-    }
-    id = object_property_get_str(OBJECT(dev), "netdev", NULL);
-    nc = id && *id ? qemu_find_netdev(id) : NULL;
-    return nc && get_vhost_net(nc);
-}
-
-static bool uses_vhost_crypto(PCIDevice *dev)
-{
-    Object *backend;
-
-    if (!object_property_find(OBJECT(dev), "cryptodev")) {
-        return false;
-    }
-    backend = object_property_get_link(OBJECT(dev), "cryptodev", NULL);
-    return backend && g_str_has_prefix(object_get_typename(backend),
-                                       "cryptodev-vhost");
-}
-
-/* By type, as QEMU builds without the one or the other. */
-NyxBackend nyx_device_backend(PCIDevice *dev)
-{
-    static const struct {
-        const char *prefix;
-        NyxBackend backend;
-    } types[] = {
-        { "vfio-user-", NYX_BACKEND_VFIO_USER },
-        { "vfio-", NYX_BACKEND_VFIO },
-        { "x-pci-proxy-", NYX_BACKEND_PROXY },
-        { "vhost-user-", NYX_BACKEND_VHOST_USER },
-        { "vhost-", NYX_BACKEND_VHOST },
-    };
-    const char *type = object_get_typename(OBJECT(dev));
-
-    for (int i = 0; i < ARRAY_SIZE(types); i++) {
-        if (g_str_has_prefix(type, types[i].prefix)) {
-            return types[i].backend;
-        }
-    }
-    if (uses_vhost_net(dev) || uses_vhost_crypto(dev)) {
-        return NYX_BACKEND_VHOST;
-    }
-    return NYX_BACKEND_EMULATED;
-}
-
-const char *nyx_device_bypasses(PCIDevice *dev)
-{
-    if (pci_bus_bypass_iommu(pci_get_bus(dev))) {
-        return "its bus has bypass_iommu=on";
-    }
-    if (object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_PCI) &&
-        !object_property_get_bool(OBJECT(dev), "iommu_platform", NULL)) {
-        return "a virtio device with iommu_platform=off accesses memory "
-               "directly";
-    }
-    return NULL;
 }
 
 static bool is_behind(DeviceState *dev, DeviceState *ancestor)

@@ -42,15 +42,6 @@ char *nyx_function_name(NyxFunction *fn);
 /* domain:bus:device.function, as the guest numbers buses now */
 char *nyx_function_bdf(NyxFunction *fn);
 
-/* What stands behind a device; valid before it is realized. */
-NyxBackend nyx_device_backend(PCIDevice *dev);
-
-/*
- * Does the device reach memory past any IOMMU?  Why, or NULL if it does not.
- * Valid before realize.
- */
-const char *nyx_device_bypasses(PCIDevice *dev);
-
 /*
  * Block I/O of the device and of what hangs off it: has a request begun that
  * is not finished?  And: wait until none is, and keep the VM still meanwhile.

@@ -9,6 +9,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "backend.h"
 #include "hw/i386/pc.h"
 #include "hw/i386/x86-iommu.h"
 #include "hw/pci/pci.h"
@@ -113,21 +114,25 @@ void nyx_iommu_move_endpoint(NyxIommu *iommu, NyxEndpoint *ep,
     drop_if_unused(old);
 }
 
+/* Of the automatic domain for @fn, if no other device has it */
+static char *automatic_id(NyxIommu *iommu, NyxFunction *fn)
+{
+    g_autofree char *name = NULL;
+
+    if (iommu->default_isolation != NYX_ISOLATION_STRICT) {
+        return g_strdup_printf("auto:%s",
+                               NyxIsolation_str(iommu->default_isolation));
+    }
+    name = nyx_function_name(fn);
+    return g_strdup_printf("auto:%s", name);
+}
+
 /* @fn is the first function of an endpoint that names no domain. */
 static NyxDomain *nyx_iommu_automatic_domain(NyxIommu *iommu, NyxFunction *fn)
 {
-    g_autofree char *name = NULL;
-    g_autofree char *id = NULL;
-    NyxDomain *domain;
+    g_autofree char *id = automatic_id(iommu, fn);
+    NyxDomain *domain = nyx_iommu_find_domain(iommu, id, NULL);
 
-    if (iommu->default_isolation == NYX_ISOLATION_STRICT) {
-        name = nyx_function_name(fn);
-        id = g_strdup_printf("auto:%s", name);
-    } else {
-        id = g_strdup_printf("auto:%s",
-                             NyxIsolation_str(iommu->default_isolation));
-    }
-    domain = nyx_iommu_find_domain(iommu, id, NULL);
     /* Of a group whose first device, of this very name, is gone by now. */
     while (domain && !nyx_domain_admits(domain, NULL, NULL)) {
         char *next = g_strconcat(id, "'", NULL);
@@ -285,24 +290,36 @@ static NyxEndpoint *shared_endpoint(NyxIommu *iommu, PCIDevice *dev)
     return aliased ? find_endpoint(iommu, bus, devfn) : NULL;
 }
 
-static bool check_domain(NyxIommu *iommu, PCIDevice *dev, const char *wanted,
-                         NyxIsolation *isolation, Error **errp)
+/*
+ * @domain: the one that the device would join, NULL if it is yet to be made.
+ * False if it must not.
+ */
+static bool check_domain(NyxIommu *iommu, NyxFunction *fn, NyxDomain **domain,
+                         Error **errp)
 {
-    NyxEndpoint *ep = shared_endpoint(iommu, dev);
-    NyxDomain *domain;
+    NyxEndpoint *ep = shared_endpoint(iommu, fn->dev);
+    g_autofree char *automatic = NULL;
 
     if (ep && !ep->domain) {
         ep = NULL;
     }
-    if (!wanted) {
-        *isolation = ep ? ep->domain->isolation : iommu->default_isolation;
+    if (!fn->wanted_domain && ep) {
+        *domain = ep->domain;
         return true;
     }
-    domain = nyx_iommu_find_domain(iommu, wanted, errp);
-    if (!domain) {
+    if (!fn->wanted_domain) {
+        automatic = automatic_id(iommu, fn);
+        *domain = nyx_iommu_find_domain(iommu, automatic, NULL);
+        if (*domain && !nyx_domain_admits(*domain, NULL, NULL)) {
+            *domain = NULL;
+        }
+        return true;
+    }
+    *domain = nyx_iommu_find_domain(iommu, fn->wanted_domain, errp);
+    if (!*domain) {
         return false;
     }
-    if (ep && ep->domain != domain) {
+    if (ep && ep->domain != *domain) {
         g_autofree char *name = nyx_endpoint_name(ep);
 
         error_setg(errp, "it cannot be told apart from device '%s', which is "
@@ -310,53 +327,49 @@ static bool check_domain(NyxIommu *iommu, PCIDevice *dev, const char *wanted,
                    "port", name, ep->domain->id);
         return false;
     }
-    *isolation = domain->isolation;
-    return nyx_domain_admits(domain, ep, errp);
+    return nyx_domain_admits(*domain, ep, errp);
 }
 
-bool nyx_iommu_can_confine(PCIDevice *dev, NyxIsolation isolation,
-                           Error **errp)
+/* What -M nyx-pc,stage1=... calls the model that @dev is or belongs to */
+static const char *stage1_name(DeviceState *dev)
 {
-    NyxBackend backend = nyx_device_backend(dev);
-    const char *why;
+    static const struct {
+        const char *type, *name;
+    } models[] = {
+        { "intel-iommu", "intel" },
+        { "amd-iommu", "amd" },
+        { "AMDVI-PCI", "amd" },
+        { TYPE_VIRTIO_IOMMU_PCI, "virtio" },
+    };
 
-    if (isolation == NYX_ISOLATION_UNMANAGED) {
-        return true;
+    for (int i = 0; i < ARRAY_SIZE(models); i++) {
+        if (object_dynamic_cast(OBJECT(dev), models[i].type)) {
+            return models[i].name;
+        }
     }
-    why = nyx_device_bypasses(dev);
-    if (why) {
-        error_setg(errp, "it would bypass the IOMMU, as %s; if it must be so, "
-                   "put it into a domain with isolation=unmanaged", why);
-        return false;
-    }
-    if (backend != NYX_BACKEND_EMULATED) {
-        error_setg(errp, "confining a device with a %s backend is not "
-                   "supported yet; use an emulated device, or a domain with "
-                   "isolation=unmanaged", NyxBackend_str(backend));
-        return false;
-    }
-    return true;
+    return NULL;
 }
 
 bool nyx_iommu_pre_plug(NyxIommu *iommu, DeviceState *dev, Error **errp)
 {
     const char *type = object_get_typename(OBJECT(dev));
-    NyxIsolation isolation;
+    NyxDomain *domain;
     NyxFunction *fn;
     ERRP_GUARD();
 
-    if (object_dynamic_cast(OBJECT(dev), TYPE_X86_IOMMU_DEVICE) ||
-        object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_IOMMU_PCI)) {
-        error_setg(errp, "%s cannot be added to nyx-pc, whose IOMMU is "
-                   "nyx-iommu; leave it out, or use -M q35", type);
+    /* The machine's own is its child; what the user gives is elsewhere. */
+    if (stage1_name(dev) && OBJECT(dev)->parent != qdev_get_machine()) {
+        error_setg(errp, "%s cannot be added to nyx-pc, which itself creates "
+                   "the IOMMU that the guest sees; use -M nyx-pc,stage1=%s",
+                   type, stage1_name(dev));
         return false;
     }
     if (!object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
         return true;
     }
     fn = nyx_function_of(PCI_DEVICE(dev));
-    if (!check_domain(iommu, fn->dev, fn->wanted_domain, &isolation, errp) ||
-        !nyx_iommu_can_confine(fn->dev, isolation, errp)) {
+    if (!check_domain(iommu, fn, &domain, errp) ||
+        !nyx_backend_can_join(fn->dev, domain, errp)) {
         error_prepend(errp, "device '%s': ", dev->id ?: type);
         return false;
     }

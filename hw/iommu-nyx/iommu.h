@@ -78,13 +78,6 @@ NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
 /* A device goes away, perhaps one that could not be realized. */
 void nyx_iommu_forget_function(NyxFunction *fn);
 
-/*
- * Can DMA of the device be confined at all?  True for @isolation unmanaged.
- * Valid before the device is realized.
- */
-bool nyx_iommu_can_confine(PCIDevice *dev, NyxIsolation isolation,
-                           Error **errp);
-
 /* Move an endpoint; an automatic domain that is empty then goes away. */
 void nyx_iommu_move_endpoint(NyxIommu *iommu, NyxEndpoint *ep,
                              NyxDomain *domain);

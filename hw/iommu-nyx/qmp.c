@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "backend.h"
 #include "containment.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-nyx.h"
@@ -97,14 +98,13 @@ NyxFaultInfoList *qmp_query_nyx_faults(const char *device, bool has_limit,
                             has_limit ? limit : UINT32_MAX);
 }
 
-static bool can_confine_all(NyxEndpoint *ep, NyxIsolation isolation,
-                            Error **errp)
+static bool can_all_join(NyxEndpoint *ep, NyxDomain *domain, Error **errp)
 {
     NyxFunction *fn;
     ERRP_GUARD();
 
     QTAILQ_FOREACH(fn, &ep->functions, link) {
-        if (!nyx_iommu_can_confine(fn->dev, isolation, errp)) {
+        if (!nyx_backend_can_join(fn->dev, domain, errp)) {
             g_autofree char *name = nyx_function_name(fn);
 
             error_prepend(errp, "device '%s': ", name);
@@ -133,7 +133,7 @@ void qmp_nyx_assign_device(const char *device, const char *id, Error **errp)
     if (!nyx_domain_admits(domain, ep, errp)) {
         return;
     }
-    if (!can_confine_all(ep, domain->isolation, errp)) {
+    if (!can_all_join(ep, domain, errp)) {
         return;
     }
     if (domain != ep->domain) {

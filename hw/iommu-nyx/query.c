@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "backend.h"
 #include "qapi/error.h"
 #include "query.h"
 
@@ -107,6 +108,7 @@ static NyxDeviceInfo *query_device(NyxFunction *fn)
 {
     NyxDeviceInfo *info = g_new0(NyxDeviceInfo, 1);
     NyxEndpoint *ep = fn->endpoint;
+    NyxBackendDma backend_dma = nyx_backend_dma(fn->dev);
     int64_t now = nyx_endpoint_now();
 
     info->device = nyx_function_name(fn);
@@ -130,8 +132,9 @@ static NyxDeviceInfo *query_device(NyxFunction *fn)
     info->interrupts->refused = qatomic_read(&ep->msi_refused);
     info->backend = nyx_device_backend(fn->dev);
     /* What an unmanaged device does is nobody's business, hence not seen. */
-    info->faults_observable = info->backend == NYX_BACKEND_EMULATED &&
-                              info->dma != NYX_DMA_MODE_UNMANAGED;
+    info->faults_observable = info->dma != NYX_DMA_MODE_UNMANAGED &&
+                              (backend_dma == NYX_BACKEND_DMA_LOCAL ||
+                               backend_dma == NYX_BACKEND_DMA_CACHES);
     return info;
 }
 

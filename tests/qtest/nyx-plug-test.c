@@ -422,8 +422,8 @@ static void test_backends(void)
                         "  'bus': 'rp', 'chardev': 'peer', 'tag': 'x' } }");
     }
     if (has_type(t, "x-pci-proxy-dev")) {
-        nyx_qmp_refused(t, "device 'bad': confining a device with a proxy "
-                        "backend is not supported yet",
+        nyx_qmp_refused(t, "device 'bad': it would bypass the IOMMU, as the "
+                        "process behind x-pci-proxy-dev maps all guest memory",
                         "{ 'execute': 'device_add', 'arguments': {"
                         "  'driver': 'x-pci-proxy-dev', 'id': 'bad',"
                         "  'bus': 'rp', 'fd': '0' } }");
@@ -433,8 +433,8 @@ static void test_backends(void)
         nyx_qmp(t, "{ 'execute': 'object-add', 'arguments': {"
                 "  'qom-type': 'cryptodev-vhost-user', 'id': 'crypto',"
                 "  'chardev': 'peer' } }");
-        nyx_qmp_refused(t, "device 'bad': confining a device with a vhost "
-                        "backend is not supported yet",
+        nyx_qmp_refused(t, "device 'bad': confining a device with a "
+                        "vhost-user backend is not supported yet",
                         "{ 'execute': 'device_add', 'arguments': {"
                         "  'driver': 'virtio-crypto-pci', 'id': 'bad',"
                         "  'bus': 'rp', 'cryptodev': 'crypto' } }");
