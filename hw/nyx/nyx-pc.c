@@ -16,8 +16,10 @@
 #include "hw/pci/pci.h"
 #include "hw/virtio/virtio.h"
 #include "qapi/error.h"
+#include "qapi/visitor.h"
 #include "qemu/error-report.h"
 #include "qemu/module.h"
+#include "stage1-model.h"
 
 #define TYPE_NYX_PC         MACHINE_TYPE_NAME("pc-q35-nyx-11.1")
 #define NYX_PC_PARENT       MACHINE_TYPE_NAME("pc-q35-11.1")
@@ -30,7 +32,13 @@ typedef struct NyxPcClass {
     HotplugHandlerClass *q35_hotplug;
 } NyxPcClass;
 
-DECLARE_CLASS_CHECKERS(NyxPcClass, NYX_PC, TYPE_NYX_PC)
+typedef struct NyxPcState {
+    PCMachineState parent_obj;
+
+    QDict *stage1_options;      /* may be NULL */
+} NyxPcState;
+
+DECLARE_OBJ_CHECKERS(NyxPcState, NyxPcClass, NYX_PC, TYPE_NYX_PC)
 
 /*
  * Virtio devices use the DMA address space of their PCI device only with
@@ -137,6 +145,31 @@ static void nyx_pc_set_option(Object *obj, Visitor *v, const char *name,
     object_property_set(OBJECT(nyx_pc_iommu(obj)), name, v, errp);
 }
 
+/* Values of the model's properties; it judges them when it is created. */
+static void nyx_pc_set_stage1_options(Object *obj, Visitor *v, const char *name,
+                                      void *opaque, Error **errp)
+{
+    NyxPcState *npc = NYX_PC(obj);
+    QObject *value;
+
+    if (DEVICE(nyx_pc_iommu(obj))->realized) {
+        error_setg(errp, "the properties of stage 1 cannot change while the VM "
+                   "runs");
+        return;
+    }
+    if (!visit_type_any(v, name, &value, errp)) {
+        return;
+    }
+    if (!qobject_to(QDict, value)) {
+        error_setg(errp, "stage1-options has no value of its own; give "
+                   "stage1.PROPERTY=VALUE");
+        qobject_unref(value);
+        return;
+    }
+    qobject_unref(npc->stage1_options);
+    npc->stage1_options = qobject_to(QDict, value);
+}
+
 static void nyx_pc_add_options(ObjectClass *oc)
 {
     static const char *const options[] = {
@@ -154,6 +187,26 @@ static void nyx_pc_add_options(ObjectClass *oc)
         object_class_property_set_description(oc, prop->name,
                                               prop->description);
     }
+    object_class_property_add(oc, "stage1-options", "dict", NULL,
+                              nyx_pc_set_stage1_options, NULL, NULL);
+    object_class_property_set_description(oc, "stage1-options",
+        "Properties of the IOMMU that stage1 names, given as "
+        "stage1.PROPERTY=VALUE");
+}
+
+static void nyx_pc_create_stage1(MachineState *machine, NyxIommu *iommu)
+{
+    const QDict *options = NYX_PC(machine)->stage1_options;
+    NyxStage1 stage1 = object_property_get_enum(OBJECT(iommu), "stage1",
+                                                "NyxStage1", &error_abort);
+
+    if (stage1 != NYX_STAGE1_NONE) {
+        nyx_stage1_create(machine, iommu, stage1, options, &error_fatal);
+    } else if (options) {
+        error_report("stage1.%s has no IOMMU to go to; add stage1=intel, amd or "
+                     "virtio", qdict_entry_key(qdict_first(options)));
+        exit(EXIT_FAILURE);
+    }
 }
 
 static void nyx_pc_init(MachineState *machine)
@@ -169,6 +222,8 @@ static void nyx_pc_init(MachineState *machine)
     /* First, so that it sees the chipset's devices come, too. */
     qdev_realize(DEVICE(iommu), NULL, &error_fatal);
     q35->init(machine);
+    /* Before the user's devices, in whatever order the options came. */
+    nyx_pc_create_stage1(machine, iommu);
 }
 
 static void nyx_pc_instance_init(Object *obj)
@@ -179,6 +234,11 @@ static void nyx_pc_instance_init(Object *obj)
     object_unref(iommu);
 }
 
+static void nyx_pc_instance_finalize(Object *obj)
+{
+    qobject_unref(NYX_PC(obj)->stage1_options);
+}
+
 static void nyx_pc_inherit_compat(MachineClass *mc, const MachineClass *parent)
 {
     for (guint i = 0; i < parent->compat_props->len; i++) {
@@ -186,6 +246,7 @@ static void nyx_pc_inherit_compat(MachineClass *mc, const MachineClass *parent)
     }
     compat_props_add(mc->compat_props, nyx_pc_compat,
                      G_N_ELEMENTS(nyx_pc_compat));
+    nyx_stage1_add_defaults(mc);
 }
 
 static void nyx_pc_class_init(ObjectClass *oc, const void *data)
@@ -202,6 +263,8 @@ static void nyx_pc_class_init(ObjectClass *oc, const void *data)
     mc->alias = "nyx-pc";
     mc->is_default = false;
     mc->deprecation_reason = NULL;
+    /* With interrupts all in KVM, no IOMMU could remap or refuse them. */
+    mc->default_kernel_irqchip_split = true;
     mc->init = nyx_pc_init;
     mc->get_hotplug_handler = nyx_pc_get_hotplug_handler;
     hc->pre_plug = nyx_pc_pre_plug;
@@ -217,7 +280,9 @@ static const TypeInfo nyx_pc_info = {
     .name = TYPE_NYX_PC,
     .parent = NYX_PC_PARENT,
     .class_size = sizeof(NyxPcClass),
+    .instance_size = sizeof(NyxPcState),
     .instance_init = nyx_pc_instance_init,
+    .instance_finalize = nyx_pc_instance_finalize,
     .class_init = nyx_pc_class_init,
 };
 

@@ -27,6 +27,12 @@ NyxIommu *nyx_iommu_get(void);
  */
 bool nyx_iommu_pre_plug(NyxIommu *iommu, DeviceState *dev, Error **errp);
 
+/*
+ * Put @model, an IOMMU that is realized and that the guest sees, in front of
+ * @iommu.  Once, before any device of the user is realized.  BQL held.
+ */
+bool nyx_iommu_attach_stage1(NyxIommu *iommu, DeviceState *model, Error **errp);
+
 /* Give every PCI device the property "nyx-domain".  Once per process. */
 void nyx_iommu_add_device_property(void);
 
