@@ -5,51 +5,163 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Where a device writes its message signalled interrupts: past the filter
- * they go to the APIC, the rest is refused and recorded.
+ * Where a device writes its message signalled interrupts.  What the guest's
+ * IOMMU remaps goes to the APIC as the guest's tables say; what it leaves as it
+ * is has to pass the filter.  The rest is refused and recorded.
+ *
+ * The IOAPIC is no PCI device and has no endpoint.  Its messages go straight
+ * into stage 1: X86MachineState.ioapic_as is what the model has set when it was
+ * realized, and with KVM's split irqchip kvm_arch_fixup_msi_route() remaps the
+ * IOAPIC's routes with no device.  Neither comes through here; the tests in
+ * tests/bare-metal show that both are remapped.
  */
 
 #include "qemu/osdep.h"
 #include "endpoint.h"
+#include "exec/memattrs.h"
+#include "hw/i386/apic_internal.h"
+#include "hw/i386/x86-iommu.h"
+#include "hw/i386/x86.h"
 #include "interrupt.h"
+#include "interrupt-window.h"
+#include "iommu.h"
 #include "system/address-spaces.h"
 #include "trace.h"
 
-static MemTxResult refuse_msi(NyxEndpoint *ep, NyxAccess access, hwaddr addr,
-                              unsigned size)
-{
-    /* A thread may have blocked the endpoint, and the view not changed yet. */
-    NyxFaultType type = qatomic_read(&ep->blocked) ? NYX_FAULT_TYPE_BLOCKED
-                                                   : NYX_FAULT_TYPE_INTERRUPT;
+/* VT-d specification, 5.1.2.2: remappable format of address and data */
+#define VTD_HANDLE_MASK         0xfffe4ULL  /* bits 19:5 and, above them, 2 */
+#define VTD_SUBHANDLE_VALID     (1u << 3)
+#define VTD_SUBHANDLE_MASK      0xffffu
 
-    nyx_endpoint_fault(ep, type, access, NYX_MSI_FIRST + addr, size, false);
-    return MEMTX_ACCESS_ERROR;
+static uint16_t vtd_handle(uint64_t address)
+{
+    return ((address >> 5) & 0x7fff) | ((address & 4) << 13);
+}
+
+static uint64_t vtd_handle_bits(uint16_t handle)
+{
+    return ((handle & 0x7fff) << 5) | ((handle >> 15) << 2);
+}
+
+/*
+ * int_remap of VT-d keeps it to itself when it fails: only a message that is
+ * written is reported to the guest.  Write one that the guest's tables refuse
+ * for the same reason, but that does no harm if they have just changed: what
+ * counts in the data goes into the address, the vector becomes 0.
+ */
+static void report_to_guest(NyxEndpoint *ep, const MSIMessage *msg,
+                            MemTxAttrs attrs)
+{
+    AddressSpace *as = X86_MACHINE(qdev_get_machine())->ioapic_as;
+    uint16_t handle = vtd_handle(msg->address);
+    uint64_t address = msg->address & ~VTD_HANDLE_MASK;
+    uint32_t data = 0;
+
+    if (ep->iommu->stage1 != NYX_STAGE1_INTEL) {
+        return;
+    }
+    if (msg->address & VTD_SUBHANDLE_VALID) {
+        handle += msg->data & VTD_SUBHANDLE_MASK;
+        data = msg->data & ~VTD_SUBHANDLE_MASK;
+    }
+    attrs.unspecified = 0;
+    attrs.requester_id = nyx_endpoint_requester_id(ep);
+    address_space_stl_le(as, address | vtd_handle_bits(handle), data, attrs,
+                         NULL);
+}
+
+static bool remap(uint16_t requester, const MSIMessage *from, MSIMessage *to)
+{
+    X86IOMMUState *stage1 = x86_iommu_get_default();
+    MSIMessage message = *from;
+
+    return !X86_IOMMU_DEVICE_GET_CLASS(stage1)->int_remap(stage1, &message, to,
+                                                          requester);
+}
+
+NyxMsiVerdict nyx_msi_judge(NyxStage1 stage1, uint16_t requester,
+                            const MSIMessage *from, MSIMessage *to)
+{
+    *to = *from;
+    if (nyx_msi_remappable(stage1, from->address, from->data)) {
+        if (!remap(requester, from, to)) {
+            return NYX_MSI_REFUSED_BY_STAGE1;
+        }
+        if (to->address != from->address || to->data != from->data) {
+            return NYX_MSI_DELIVER;
+        }
+    }
+    return nyx_msi_acceptable(to->address, to->data) ? NYX_MSI_DELIVER
+                                                     : NYX_MSI_REFUSED;
+}
+
+static NyxMsiVerdict judge_write(NyxEndpoint *ep, const MSIMessage *from,
+                                 unsigned size, MemTxAttrs attrs,
+                                 MSIMessage *to)
+{
+    if (qatomic_read(&ep->blocked) ||
+        !nyx_msi_is_message(from->address, size)) {
+        return NYX_MSI_REFUSED;
+    }
+    /* VT-d specification, 4.2.3: a translated request is no interrupt. */
+    if (ep->iommu->stage1 == NYX_STAGE1_INTEL &&
+        attrs.address_type == PCI_AT_TRANSLATED) {
+        return NYX_MSI_REFUSED_BY_STAGE1;
+    }
+    return nyx_msi_judge(ep->iommu->stage1, nyx_endpoint_requester_id(ep),
+                         from, to);
+}
+
+static void record_refusal(NyxEndpoint *ep, NyxMsiVerdict verdict,
+                           NyxAccess access, uint64_t address, unsigned size)
+{
+    NyxFaultType type = NYX_FAULT_TYPE_INTERRUPT;
+
+    /* A thread may have blocked the endpoint, and the view not changed yet. */
+    if (qatomic_read(&ep->blocked)) {
+        type = NYX_FAULT_TYPE_BLOCKED;
+    } else if (verdict == NYX_MSI_REFUSED_BY_STAGE1) {
+        type = NYX_FAULT_TYPE_STAGE1;
+    }
+    nyx_endpoint_fault(ep, type, access, address, size, false);
 }
 
 static MemTxResult nyx_msi_read(void *opaque, hwaddr addr, uint64_t *data,
                                 unsigned size, MemTxAttrs attrs)
 {
+    record_refusal(opaque, NYX_MSI_REFUSED, NYX_ACCESS_R, NYX_MSI_FIRST + addr,
+                   size);
     *data = UINT64_MAX;
-    return refuse_msi(opaque, NYX_ACCESS_R, addr, size);
+    return MEMTX_ACCESS_ERROR;
 }
 
 static MemTxResult nyx_msi_write(void *opaque, hwaddr addr, uint64_t data,
                                  unsigned size, MemTxAttrs attrs)
 {
     NyxEndpoint *ep = opaque;
-    uint64_t address = NYX_MSI_FIRST + addr;
-    MemTxResult result;
+    uint16_t requester = nyx_endpoint_requester_id(ep);
+    MSIMessage from = { .address = NYX_MSI_FIRST + addr, .data = data };
+    MSIMessage to;
+    NyxMsiVerdict verdict = judge_write(ep, &from, size, attrs, &to);
 
-    if (qatomic_read(&ep->blocked) ||
-        !nyx_msi_acceptable(address, data, size)) {
+    if (verdict != NYX_MSI_DELIVER) {
         qatomic_inc(&ep->msi_refused);
-        trace_nyx_msi_refuse(nyx_endpoint_requester_id(ep), address, data);
-        return refuse_msi(ep, NYX_ACCESS_W, addr, size);
+        trace_nyx_msi_refuse(requester, from.address, data,
+                             verdict == NYX_MSI_REFUSED_BY_STAGE1);
+        record_refusal(ep, verdict, NYX_ACCESS_W, from.address, size);
+        if (verdict == NYX_MSI_REFUSED_BY_STAGE1) {
+            report_to_guest(ep, &from, attrs);
+        }
+        return MEMTX_ACCESS_ERROR;
     }
     qatomic_inc(&ep->msi_delivered);
-    trace_nyx_msi_deliver(nyx_endpoint_requester_id(ep), address, data);
-    address_space_stl_le(&address_space_memory, address, data, attrs, &result);
-    return result;
+    trace_nyx_msi_deliver(requester, from.address, data, to.address, to.data);
+    /*
+     * Not as a write to the address: the registers of a vCPU's own APIC are
+     * there, too, and x2APIC destinations do not fit.
+     */
+    apic_get_class(NULL)->send_msi(&to);
+    return MEMTX_OK;
 }
 
 static const MemoryRegionOps nyx_msi_ops = {
