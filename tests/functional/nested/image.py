@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""The middle guest: the image of every guest, with QEMU and a guest on top.
+
+Linux takes several cpio archives one after the other, so the guest's own comes
+first, unchanged, and is at the same time what the innermost guest boots.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import lzma
+import os
+import re
+import struct
+import subprocess
+from pathlib import Path
+
+from nyxtest import packages
+from nyxtest.cpio import CpioWriter
+from nyxtest.errors import NyxTestError
+from nyxtest.image import GuestImage, guest_image, say
+from nyxtest.paths import BUILD, GUEST_BUILD, QEMU
+
+FOLDER = GUEST_BUILD / 'nested'
+FIRMWARE = ('bios-256k.bin', 'kvmvapic.bin', 'linuxboot_dma.bin', 'pvh.bin')
+PYTHON_PACKAGES = ('python3-minimal', 'libpython3-stdlib')
+CHUNK = 1 << 20
+
+
+def _unpacked_kernel(bzimage):
+    """The ELF image inside a bzImage, or None if it is packed otherwise.
+
+    See "The real-mode kernel header" in the kernel's x86 boot protocol.
+    """
+    data = bzimage.read_bytes()
+    sectors = data[0x1f1] or 4
+    offset, length = struct.unpack_from('<II', data, 0x248)
+    start = (sectors + 1) * 512 + offset
+    payload = data[start:start + length]
+    if payload.startswith(b'\xfd7zXZ'):
+        return lzma.LZMADecompressor().decompress(payload)
+    if payload.startswith(b'\x28\xb5\x2f\xfd'):
+        # The kernel's own size of the image follows the packed one.
+        return subprocess.run(['zstd', '-dcq'], input=payload[:-4], check=True,
+                              capture_output=True).stdout
+    return None
+
+
+def _vmlinux(image):
+    """The kernel without packing, which saves the time to unpack it."""
+    target = FOLDER / f'vmlinux-{image.release}'
+    if target.exists() and \
+            target.stat().st_mtime > image.kernel.stat().st_mtime:
+        return target
+    data = _unpacked_kernel(image.kernel)
+    if data is None or not data.startswith(b'\x7fELF'):
+        return image.kernel
+    new = target.with_suffix('.new')
+    new.write_bytes(data)
+    new.rename(target)
+    return target
+
+
+def _stripped(program):
+    """A copy without what only a debugger wants."""
+    target = FOLDER / program.name
+    if target.exists() and target.stat().st_mtime > program.stat().st_mtime:
+        return target
+    new = target.with_suffix('.new')
+    subprocess.run(['strip', '-o', str(new), str(program)], check=True)
+    new.rename(target)
+    return target
+
+
+def libraries(program):
+    """What the program loads: absolute names, as it asks for them."""
+    out = subprocess.run(['ldd', str(program)], check=True, text=True,
+                         capture_output=True).stdout
+    return re.findall(r'(/\S+) \(0x', out)
+
+
+def _firmware(name):
+    out = subprocess.run([str(QEMU), '-L', 'help'], check=True, text=True,
+                         capture_output=True).stdout
+    for folder in out.split('\n'):
+        if folder and (Path(folder) / name).exists():
+            return Path(folder) / name
+    raise NyxTestError(f'QEMU finds no firmware {name}; install seabios and '
+                       'qemu-system-data.')
+
+
+def _files(vmlinux, image):
+    """Name in the middle guest -> file here."""
+    program = _stripped(QEMU)
+    files = {'nyx/qemu': program, 'nyx/vmlinux': vmlinux,
+             'nyx/initrd': image.initrd}
+    for name in FIRMWARE:
+        files[f'nyx/firmware/{name}'] = _firmware(name)
+    for path in libraries(program):
+        files[path.lstrip('/')] = Path(path)
+    return files
+
+
+def _key(files):
+    """Changes with any of the files."""
+    lines = []
+    for name, path in sorted(files.items()):
+        stat = path.stat()
+        lines.append(f'{name} {path} {stat.st_size} {stat.st_mtime_ns}\n')
+    return hashlib.sha256(''.join(lines).encode()).hexdigest()
+
+
+def _write(target, first, files, links):
+    new = target.with_suffix('.new')
+    with new.open('wb') as file:
+        file.write(first.read_bytes())
+        file.write(b'\0' * (-file.tell() % 512))
+        cpio = CpioWriter(file)
+        for name, path in files.items():
+            mode = 0o755 if os.access(path, os.X_OK) else 0o644
+            cpio.file(name, path.read_bytes(), mode)
+        for name, goal in links.items():
+            cpio.symlink(name, goal)
+        cpio.close()
+    new.rename(target)
+
+
+def _initrd(name, first, files, links):
+    target = FOLDER / name
+    stamp = FOLDER / f'{name}.sha256'
+    key = _key({**files, '': first})
+    if not target.exists() or not stamp.exists() or stamp.read_text() != key:
+        say(f'writing {name}')
+        stamp.unlink(missing_ok=True)
+        _write(target, first, files, links)
+        stamp.write_text(key)
+    return target
+
+
+@contextlib.contextmanager
+def _locked():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / 'lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def nested_image():
+    """The middle guest with QEMU: GuestImage, to boot with 2 GiB at least."""
+    image = guest_image()
+    with _locked():
+        try:
+            vmlinux = _vmlinux(image)
+            files = _files(vmlinux, image)
+            initrd = _initrd('initrd', image.initrd, files, {})
+        except (OSError, subprocess.SubprocessError) as err:
+            raise NyxTestError(f'the nested guest image cannot be made: {err}; '
+                               'make room on the disk or install what is '
+                               'named, and try again.') from err
+    return GuestImage(vmlinux, initrd, image.release)
