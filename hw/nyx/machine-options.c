@@ -9,7 +9,7 @@
 #include "qemu/osdep.h"
 #include "nyx/include/hw/nyx/machine-options.h"
 
-/* The end of the option at @option: a comma, but not two, which stand for one. */
+/* The end of the option at @option: a comma; two of them stand for one. */
 static const char *option_end(const char *option)
 {
     for (; *option; option++) {

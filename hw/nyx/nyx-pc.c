@@ -203,8 +203,8 @@ static void nyx_pc_create_stage1(MachineState *machine, NyxIommu *iommu)
     if (stage1 != NYX_STAGE1_NONE) {
         nyx_stage1_create(machine, iommu, stage1, options, &error_fatal);
     } else if (options) {
-        error_report("stage1.%s has no IOMMU to go to; add stage1=intel, amd or "
-                     "virtio", qdict_entry_key(qdict_first(options)));
+        error_report("stage1.%s has no IOMMU to go to; add stage1=intel, amd "
+                     "or virtio", qdict_entry_key(qdict_first(options)));
         exit(EXIT_FAILURE);
     }
 }

@@ -15,6 +15,7 @@
 #include "hw/i386/intel_iommu.h"
 #include "hw/i386/pc.h"
 #include "hw/i386/x86-iommu.h"
+#include "hw/pci/pci.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/virtio/virtio-iommu.h"
 #include "qapi/error.h"
@@ -28,12 +29,12 @@
 #define TYPE_AMD_IOMMU_PCI  "AMDVI-PCI"
 
 /*
- * The slot of a model's PCI function: libvirt and QEMU hand out slots from 1 on,
+ * Where a model has a PCI function: libvirt and QEMU hand out slots from 1 on,
  * ICH9's own functions and those of QEMU's Q35 examples are at 0x19 to 0x1f,
  * amd-iommu calls the IOAPIC 0x14, and Linux looks for the north bridge of an
  * AMD system at 0x18.
  */
-#define STAGE1_ADDR         "17.0"
+#define STAGE1_DEVFN        PCI_DEVFN(0x17, 0)
 
 /* No user can choose an id like this one. */
 #define STAGE1_PCI_ID       "#stage1-pci"
@@ -45,11 +46,9 @@ static GlobalProperty stage1_defaults[] = {
     { TYPE_INTEL_IOMMU_DEVICE, "aw-bits", "48" },
     { TYPE_AMD_IOMMU, "xtsup", "on" },
     { TYPE_AMD_IOMMU, "dma-remap", "on" },
-    { TYPE_AMD_IOMMU_PCI, "addr", STAGE1_ADDR },
     /* Stage 2 and IOMMUs of hosts translate no more. */
     { TYPE_VIRTIO_IOMMU_PCI, "aw-bits", "48" },
     { TYPE_VIRTIO_IOMMU_PCI, "boot-bypass", "on" },
-    { TYPE_VIRTIO_IOMMU_PCI, "addr", STAGE1_ADDR },
 };
 
 void nyx_stage1_add_defaults(MachineClass *mc)
@@ -128,7 +127,7 @@ static void choose_eim(DeviceState *model)
 static bool add_amd_function(MachineState *machine, DeviceState *model,
                              Error **errp)
 {
-    DeviceState *function = qdev_new(TYPE_AMD_IOMMU_PCI);
+    DeviceState *function = DEVICE(pci_new(STAGE1_DEVFN, TYPE_AMD_IOMMU_PCI));
 
     function->id = g_strdup(STAGE1_PCI_ID);
     object_property_add_child(OBJECT(machine), "stage1-pci", OBJECT(function));
@@ -151,8 +150,9 @@ static bool realize_x86(MachineState *machine, DeviceState *model,
         return false;
     }
     if (!chosen && !can_remap_interrupts()) {
-        warn_report("stage1=%s has no interrupt remapping, as kernel-irqchip=on "
-                    "leaves interrupts to KVM; use kernel-irqchip=split",
+        warn_report("stage1=%s has no interrupt remapping, as "
+                    "kernel-irqchip=on leaves interrupts to KVM; use "
+                    "kernel-irqchip=split",
                     NyxStage1_str(stage1));
     }
     return true;
@@ -191,6 +191,9 @@ bool nyx_stage1_create(MachineState *machine, NyxIommu *iommu, NyxStage1 stage1,
     }
     object_property_add_child(OBJECT(machine), "stage1", OBJECT(model));
     object_unref(OBJECT(model));
+    if (stage1 == NYX_STAGE1_VIRTIO) {
+        qdev_prop_set_int32(model, "addr", STAGE1_DEVFN);
+    }
     if ((options && !set_options(model, options, errp)) ||
         !realize_model(machine, model, stage1, errp)) {
         error_prepend(errp, "stage1=%s: ", NyxStage1_str(stage1));
