@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "backend.h"
 #include "endpoint.h"
+#include "host-group.h"
 #include "hw/pci/pci.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/virtio/virtio-pci.h"
@@ -207,6 +208,9 @@ bool nyx_backend_can_join(PCIDevice *dev, NyxDomain *domain, Error **errp)
                                     : nyx_iommu_get()->default_isolation;
     const char *why;
 
+    if (!nyx_host_group_check(nyx_iommu_get(), dev, domain, errp)) {
+        return false;
+    }
     if (isolation == NYX_ISOLATION_UNMANAGED) {
         return true;
     }
