@@ -10,6 +10,7 @@
 #include "aer.h"
 #include "containment.h"
 #include "iommu.h"
+#include "msi-route.h"
 #include "qapi/error.h"
 #include "qapi/qapi-events-nyx.h"
 #include "system/runstate.h"
@@ -62,6 +63,7 @@ static void cut_off(NyxEndpoint *ep)
         nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev,
                              MEMORY_REGION(&ep->gate));
     }
+    nyx_msi_routes_refresh();
 }
 
 /* True if the endpoint was operational. */
@@ -133,6 +135,7 @@ static void set_to_work(NyxEndpoint *ep)
         qatomic_set(&ep->blocked, false);
     }
     nyx_endpoint_update_view(ep);
+    nyx_msi_routes_refresh();
 }
 
 static bool may_recover(NyxEndpoint *ep, bool force, const char *name,

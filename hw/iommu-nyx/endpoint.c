@@ -14,6 +14,7 @@
 #include "hw/pci/pci_bridge.h"
 #include "hw/pci/pci_bus.h"
 #include "iommu.h"
+#include "msi-route.h"
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
@@ -258,6 +259,7 @@ void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain)
                                  g_intern_string(domain ? domain->id : ""));
     }
     nyx_endpoint_update_policy(ep);
+    nyx_msi_routes_refresh();
 }
 
 bool nyx_endpoint_io_under_way(NyxEndpoint *ep)

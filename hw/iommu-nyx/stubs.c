@@ -7,6 +7,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "nyx/include/hw/iommu-nyx/msi-route.h"
+#include "nyx/include/hw/iommu-nyx/vfio-user.h"
 #include "nyx/monitor/hmp-nyx.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-nyx.h"
@@ -14,6 +16,21 @@
 static void not_supported(Error **errp)
 {
     error_setg(errp, "not supported: this target has no Nyx IOMMU");
+}
+
+bool nyx_iommu_allows_msi(PCIDevice *dev, uint64_t address, uint32_t data)
+{
+    return true;
+}
+
+bool nyx_iommu_cuts_off(PCIDevice *dev)
+{
+    return false;
+}
+
+bool nyx_vfio_user_guard(PCIDevice *dev, QIOChannel **ioc, Error **errp)
+{
+    return true;
 }
 
 NyxIommuInfo *qmp_query_nyx_iommu(Error **errp)
