@@ -14,34 +14,51 @@
 
 #define TIMEOUT     (30 * G_TIME_SPAN_SECOND)
 
-NyxTest *nyx_test_start(const char *machine, const char *fmt, ...)
+static NyxTest *start(size_t ram_size, const char *machine,
+                      const char *options)
 {
     NyxTest *t = g_new0(NyxTest, 1);
+
+    /* QEMU inherits it; there is no file that could be left behind. */
+    t->ram_size = ram_size;
+    t->ram_fd = memfd_create("nyx-qtest", 0);
+    g_assert_cmpint(t->ram_fd, >=, 0);
+    g_assert_cmpint(ftruncate(t->ram_fd, ram_size), ==, 0);
+    t->ram = mmap(NULL, ram_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  t->ram_fd, 0);
+    g_assert(t->ram != MAP_FAILED);
+    t->qts = qtest_initf("-M %s,memory-backend=guest-ram -nodefaults "
+                         "-m %zuM -object memory-backend-file,"
+                         "id=guest-ram,mem-path=/proc/self/fd/%d,"
+                         "size=%zu,share=on %s", machine,
+                         ram_size / (size_t)MIB(1), t->ram_fd, ram_size,
+                         options);
+    pc_alloc_init(&t->alloc, t->qts, ALLOC_NO_FLAGS);
+    t->bus = qpci_new_pc(t->qts, &t->alloc);
+    return t;
+}
+
+NyxTest *nyx_test_start(const char *machine, const char *fmt, ...)
+{
     g_autofree char *options = NULL;
     va_list ap;
-    int fd;
 
     va_start(ap, fmt);
     options = g_strdup_vprintf(fmt, ap);
     va_end(ap);
+    return start(NYX_RAM_SIZE, machine, options);
+}
 
-    /* QEMU inherits it; there is no file that could be left behind. */
-    fd = memfd_create("nyx-qtest", 0);
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, NYX_RAM_SIZE), ==, 0);
-    t->ram = mmap(NULL, NYX_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                  0);
-    g_assert(t->ram != MAP_FAILED);
-    t->qts = qtest_initf("-M %s,memory-backend=guest-ram -nodefaults "
-                         "-m %" PRIu64 "M -object memory-backend-file,"
-                         "id=guest-ram,mem-path=/proc/self/fd/%d,"
-                         "size=%" PRIu64 ",share=on %s", machine,
-                         (uint64_t)(NYX_RAM_SIZE / MIB(1)), fd,
-                         (uint64_t)NYX_RAM_SIZE, options);
-    close(fd);
-    pc_alloc_init(&t->alloc, t->qts, ALLOC_NO_FLAGS);
-    t->bus = qpci_new_pc(t->qts, &t->alloc);
-    return t;
+NyxTest *nyx_test_start_sized(size_t ram_size, const char *machine,
+                              const char *fmt, ...)
+{
+    g_autofree char *options = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    options = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    return start(ram_size, machine, options);
 }
 
 void nyx_test_quit(NyxTest *t)
@@ -49,7 +66,8 @@ void nyx_test_quit(NyxTest *t)
     qpci_free_pc(t->bus);
     alloc_destroy(&t->alloc);
     qtest_quit(t->qts);
-    munmap(t->ram, NYX_RAM_SIZE);
+    munmap(t->ram, t->ram_size);
+    close(t->ram_fd);
     g_free(t);
 }
 
@@ -58,7 +76,7 @@ void nyx_ram_fill(NyxTest *t)
     uint64_t *words = (uint64_t *)t->ram;
     size_t i;
 
-    for (i = 0; i < NYX_RAM_SIZE / sizeof(*words); i++) {
+    for (i = 0; i < t->ram_size / sizeof(*words); i++) {
         /* A product with an odd number: no two words are alike. */
         words[i] = (i + 1) * 0x9e3779b97f4a7c15ULL;
     }
@@ -66,7 +84,7 @@ void nyx_ram_fill(NyxTest *t)
 
 uint8_t *nyx_ram_copy(NyxTest *t)
 {
-    return g_memdup2(t->ram, NYX_RAM_SIZE);
+    return g_memdup2(t->ram, t->ram_size);
 }
 
 static void assert_range_same(NyxTest *t, const uint8_t *before,
@@ -86,9 +104,9 @@ static void assert_range_same(NyxTest *t, const uint8_t *before,
 void nyx_ram_assert_same(NyxTest *t, const uint8_t *before, uint64_t start,
                          uint64_t size)
 {
-    g_assert_cmpuint(start + size, <=, NYX_RAM_SIZE);
+    g_assert_cmpuint(start + size, <=, t->ram_size);
     assert_range_same(t, before, 0, start);
-    assert_range_same(t, before, start + size, NYX_RAM_SIZE);
+    assert_range_same(t, before, start + size, t->ram_size);
 }
 
 QPCIDevice *nyx_pci_open(NyxTest *t, unsigned slot)

@@ -29,15 +29,20 @@ typedef struct NyxTest {
     QTestState *qts;
     QGuestAllocator alloc;  /* of guest RAM */
     QPCIBus *bus;           /* the root bus */
-    uint8_t *ram;           /* all of guest RAM, NYX_RAM_SIZE bytes */
+    uint8_t *ram;           /* all of guest RAM */
+    size_t ram_size;        /* bytes */
+    int ram_fd;             /* the file that it is */
 } NyxTest;
 
 /*
  * @machine: what follows -M; @fmt: further command line.  Quitted with
- * nyx_test_quit().
+ * nyx_test_quit().  RAM has NYX_RAM_SIZE bytes, or @ram_size, a multiple of
+ * 1 MiB; it is sparse.
  */
 NyxTest *nyx_test_start(const char *machine, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
+NyxTest *nyx_test_start_sized(size_t ram_size, const char *machine,
+                              const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 void nyx_test_quit(NyxTest *t);
 
 /* Fill all of RAM with bytes that differ from place to place. */
