@@ -2,7 +2,6 @@
 # Copyright (c) 2026 Nyx contributors
 """The host inside a VM: hardware by the outer QEMU, vfio-pci by its Linux."""
 
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,6 +20,10 @@ IOMMUS = {
     'intel': ('intel-iommu,intremap=on,caching-mode=on', 'intel_iommu=on'),
     'amd': ('amd-iommu,dma-remap=on,intremap=on', 'amd_iommu=on'),
 }
+FAULTS = {
+    'intel': r'Request device \[{bdf}\] fault addr {iova:#x} ',
+    'amd': r'IO_PAGE_FAULT device={address} .* address={iova:#x} ',
+}
 SLOTS = 2                       # inner QEMUs at the same time
 VFIO_MODULES = ('vfio_iommu_type1', 'vfio_pci')
 LINKS = ('mkdir -p /dev/virtio-ports /run/inner; '
@@ -36,6 +39,7 @@ class Host(VM):
         super().__init__(image, folder, ACCEL, 2, memory)
         self.machine = 'q35'
         self.machine_options = ['kernel-irqchip=split']
+        self._iommu = iommu
         device, argument = IOMMUS[iommu]
         self.add('-device', device)
         self.kernel_arguments += [KERNEL_ARGUMENTS, argument]
@@ -102,6 +106,22 @@ class Host(VM):
             self.bind_vfio(address)
         return addresses
 
+    def create_nvme_vfs(self, name, number):
+        """The same for an NVMe controller, whose VFs need resources."""
+        address = pci_address(self, name)
+        listing = f'ls /sys/bus/pci/devices/{address}/nvme'
+        self.agent.wait(f'[ -n "$({listing})" ]')
+        controller = self.agent.check(listing)
+        state = f'/sys/class/nvme/{controller}/state'
+        self.agent.wait(f'[ "$(cat {state})" = live ]')
+        self.agent.check(f'nyx-nvme-vf /dev/{controller} release && '
+                         f'echo 1 >/sys/class/nvme/{controller}/'
+                         'reset_controller')
+        self.agent.wait(f'[ "$(cat {state})" = live ]')
+        vfs = self.create_vfs(name, number)
+        self.agent.check(f'nyx-nvme-vf /dev/{controller} online {number}')
+        return vfs
+
     def bind_vfio(self, address):
         path = f'/sys/bus/pci/devices/{address}'
         self.agent.check(f'echo vfio-pci >{path}/driver_override && '
@@ -120,12 +140,11 @@ class Host(VM):
     def load_kvm(self):
         self.agent.check('load-modules kvm_amd && [ -c /dev/kvm ]')
 
-    def iommu_faults(self):
-        """What the host's IOMMU refused: (address of function, IOVA)."""
-        found = re.findall(r'\[DMA (?:Read|Write)[^\]]*\] Request device '
-                           r'\[([0-9a-f:.]+)\] fault addr (0x[0-9a-f]+)',
-                           self.console())
-        return [(f'0000:{bdf}', int(iova, 16)) for bdf, iova in found]
+    def wait_iommu_fault(self, address, iova):
+        """Wait until the kernel tells that its IOMMU refused an access."""
+        text = FAULTS[self._iommu].format(bdf=address.split(':', 1)[1],
+                                          address=address, iova=iova)
+        self.agent.wait(f"dmesg | grep -q '{text}'")
 
     def inner(self, *arguments, slot=0, **options):
         """Start a QEMU in the host and connect to it: see Inner."""

@@ -19,11 +19,12 @@ from pathlib import Path
 from nyxtest import packages
 from nyxtest.cpio import CpioWriter
 from nyxtest.errors import NyxTestError
-from nyxtest.image import GuestImage, guest_image, say
+from nyxtest.image import GuestImage, compile_program, guest_image, say
 from nyxtest.paths import BUILD, GUEST_BUILD, QEMU
 
 FOLDER = GUEST_BUILD / 'nested'
 FIRMWARE = ('bios-256k.bin', 'kvmvapic.bin', 'linuxboot_dma.bin', 'pvh.bin')
+PROGRAMS = ('nyx-nvme-vf',)
 PYTHON_PACKAGES = ('python3-minimal', 'libpython3-stdlib')
 CHUNK = 1 << 20
 
@@ -95,6 +96,8 @@ def _files(vmlinux, image):
     program = _stripped(QEMU)
     files = {'nyx/qemu': program, 'nyx/vmlinux': vmlinux,
              'nyx/initrd': image.initrd}
+    for name in PROGRAMS:
+        files[f'bin/{name}'] = compile_program(name)
     for name in FIRMWARE:
         files[f'nyx/firmware/{name}'] = _firmware(name)
     for path in libraries(program):

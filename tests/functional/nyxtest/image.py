@@ -117,7 +117,7 @@ def _busybox():
     return _busybox()
 
 
-def _compile(name):
+def compile_program(name):
     """Compile one of the guest's own programs, statically."""
     source = GUEST_SOURCES / f'{name}.c'
     target = GUEST_BUILD / 'bin' / name
@@ -144,7 +144,7 @@ def _inputs(linux, about, busybox):
     for name in SCRIPTS:
         files[f'bin/{name}'] = ((GUEST_SOURCES / name).read_bytes(), 0o755)
     for name in PROGRAMS:
-        files[f'bin/{name}'] = (_compile(name).read_bytes(), 0o755)
+        files[f'bin/{name}'] = (compile_program(name).read_bytes(), 0o755)
     for name, order in about['orders'].items():
         text = ''.join(f'{part}.ko\n' for part in order)
         files[f'lib/modules/{name}.load'] = (text.encode(), 0o644)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""VFIO devices in domains: what the host's own IOMMU then lets them do.
+
+The VFs of an NVMe controller are told by hand what to write where, so that each
+test sees real DMA arrive or be refused by the IOMMU of the host.
+"""
+
+from nested.case import NestedTest
+from nested.nvme import Failed, Nvme
+from nyxtest.errors import GuestDied
+from qemu.qmp.qmp_client import ExecuteError
+
+MIB = 1 << 20
+BARS = (0xc0000000, 0xc0100000)
+QUEUES, DATA, OTHER = 16 * MIB, 32 * MIB, 48 * MIB     # in the guest's memory
+FAR = 1 << 32                   # IOVA where no RAM of the guest is
+
+
+def vfio(address, name, domain=None, **properties):
+    words = [f'vfio-pci,host={address},id={name}']
+    if domain:
+        words.append(f'nyx-domain={domain}')
+    words += [f'{key.replace("_", "-")}={value}'
+              for key, value in properties.items()]
+    return '-device', ','.join(words)
+
+
+def domain(name, **properties):
+    words = [f'{key.replace("_", "-")}={value}'
+             for key, value in properties.items()]
+    return '-object', ','.join([f'nyx-domain,id={name}', *words])
+
+
+class DmaTest(NestedTest):
+    """No guest runs: qtest moves the registers of two NVMe VFs."""
+
+    kernel_arguments = ('iomem=relaxed',)   # see poke()
+
+    @classmethod
+    def describe(cls, host):
+        host.nvme('nvme0', 2)
+
+    @classmethod
+    def prepare(cls, host):
+        cls.vfs = host.create_nvme_vfs('nvme0', 2)
+
+    def nvme(self, inner, number=0, iova=QUEUES, slot=1):
+        """The VF as PCI function of this slot, its queues set up."""
+        memory = QUEUES + number * MIB
+        nvme = Nvme(inner.qtest, slot << 3, BARS[number],
+                    iova + number * MIB, memory)
+        nvme.place()
+        nvme.enable()
+        return nvme
+
+    def test_strict_with_ram(self):
+        """All RAM, and nothing but RAM."""
+        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        nvme = self.nvme(inner)
+        info = self.device(inner, 'v0')
+        self.assertEqual((info['domain'], info['backend'], info['dma'],
+                          info['faults-observable']),
+                         ('d', 'vfio', 'pass-through', False))
+        self.assertTrue(nvme.delivers(DATA, DATA))
+        self.assertTrue(nvme.delivers(255 * MIB, 255 * MIB))
+        self.assertFalse(nvme.delivers(FAR, DATA))
+        self.host.wait_iommu_fault(self.vfs[0], FAR)
+
+    def test_windows(self):
+        """default-map=none: what nyx-map says, as it changes."""
+        inner = self.inner(*domain('d', default_map='none'),
+                           *vfio(self.vfs[0], 'v0', 'd'))
+        command = inner.monitor.command
+        command('nyx-map', domain='d', iova=FAR, gpa=QUEUES, size=2 * MIB,
+                access='rw')
+        nvme = self.nvme(inner, iova=FAR)
+        self.assertEqual(self.device(inner, 'v0')['dma'], 'translating')
+        self.assertFalse(nvme.delivers(DATA, DATA))
+        self.host.wait_iommu_fault(self.vfs[0], DATA)
+        command('nyx-map', domain='d', iova=DATA, gpa=DATA, size=MIB,
+                access='rw')
+        self.assertTrue(nvme.delivers(DATA, DATA))
+        self.assertTrue(nvme.delivers(DATA + MIB - 0x1000,
+                                      DATA + MIB - 0x1000))
+        self.assertFalse(nvme.delivers(DATA + MIB, DATA + MIB))
+        command('nyx-unmap', domain='d', iova=DATA, size=MIB)
+        self.assertFalse(nvme.delivers(DATA, DATA))
+        command('nyx-map', domain='d', iova=DATA, gpa=OTHER, size=MIB,
+                access='rw')
+        self.assertTrue(nvme.delivers(DATA, OTHER))
+        self.assertFalse(nvme.delivers(DATA, DATA))
+
+    def test_read_only_window(self):
+        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        command = inner.monitor.command
+        nvme = self.nvme(inner)
+        command('nyx-unmap', domain='d', iova=DATA, size=2 * MIB)
+        command('nyx-map', domain='d', iova=DATA, gpa=DATA, size=MIB,
+                access='r')
+        self.assertFalse(nvme.delivers(DATA, DATA))
+        self.assertFalse(nvme.delivers(DATA + MIB, DATA + MIB))
+        self.assertTrue(nvme.delivers(OTHER, OTHER))
+
+    def test_hole_in_large_mapping(self):
+        """A page taken out of a large mapping, and put back."""
+        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        command = inner.monitor.command
+        nvme = self.nvme(inner)
+        hole = DATA + 0x5000
+        command('nyx-unmap', domain='d', iova=hole, size=0x1000)
+        self.assertFalse(nvme.delivers(hole, hole))
+        self.assertTrue(nvme.delivers(hole - 0x1000, hole - 0x1000))
+        self.assertTrue(nvme.delivers(hole + 0x1000, hole + 0x1000))
+        command('nyx-map', domain='d', iova=hole, gpa=hole, size=0x1000,
+                access='rw')
+        self.assertTrue(nvme.delivers(hole, hole))
+
+    def poke(self, address, tail):
+        """Ring the doorbell of a VF, with bus mastering, past all of QEMU."""
+        sysfs = f'/sys/bus/pci/devices/{address}'
+        self.host.agent.check(
+            f"printf '\\006' | dd of={sysfs}/config bs=1 seek=4 conv=notrunc "
+            '2>/dev/null && read start rest <'
+            f'{sysfs}/resource && devmem $((start + 0x1000)) 32 {tail}')
+
+    def test_quarantine(self):
+        """Cut off by the host's IOMMU; works again after a VFIO reset."""
+        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        command = inner.monitor.command
+        nvme = self.nvme(inner)
+        self.assertTrue(nvme.delivers(DATA, DATA))
+        tail = nvme.queue_identify(DATA)
+        inner.qtest.write(DATA, bytes(4096))
+        command('nyx-quarantine-device', device='v0')
+        info = self.device(inner, 'v0')
+        self.assertEqual((info['state'], info['dma']),
+                         ('quarantined', 'blocked'))
+        self.assertEqual(nvme.status(), 0xffffffff)
+        # The real device is made to go on, as broken hardware would.
+        self.poke(self.vfs[0], tail)
+        self.host.wait_iommu_fault(self.vfs[0], QUEUES)
+        self.assertEqual(inner.qtest.read(DATA, 4096), bytes(4096))
+        command('nyx-recover-device', device='v0')
+        self.assertEqual(self.device(inner, 'v0')['state'], 'operational')
+        nvme.enable()
+        self.assertTrue(nvme.delivers(DATA, DATA))
+
+    def test_shared_domain(self):
+        """Two VFs, one set of mappings; quarantine of one spares the other."""
+        inner = self.inner(*domain('d', isolation='shared'),
+                           *vfio(self.vfs[0], 'v0', 'd', addr='1'),
+                           *vfio(self.vfs[1], 'v1', 'd', addr='2'))
+        command = inner.monitor.command
+        nvmes = [self.nvme(inner, number, slot=number + 1)
+                 for number in (0, 1)]
+        command('nyx-unmap', domain='d', iova=DATA, size=MIB)
+        for nvme in nvmes:
+            self.assertFalse(nvme.delivers(DATA, DATA))
+            self.assertTrue(nvme.delivers(OTHER, OTHER))
+        command('nyx-quarantine-device', device='v0')
+        self.assertEqual(nvmes[0].status(), 0xffffffff)
+        self.assertTrue(nvmes[1].delivers(OTHER, OTHER))
+        command('nyx-recover-device', device='v0')
+        nvmes[0].enable()
+        self.assertTrue(nvmes[0].delivers(OTHER, OTHER))
+        self.assertFalse(nvmes[0].delivers(DATA, DATA))
+
+    def test_move_between_domains(self):
+        """nyx-assign-device changes what the host's IOMMU allows."""
+        inner = self.inner(*domain('all'), *domain('some', default_map='none'),
+                           *vfio(self.vfs[0], 'v0', 'all'))
+        command = inner.monitor.command
+        nvme = self.nvme(inner)
+        command('nyx-map', domain='some', iova=QUEUES, gpa=QUEUES, size=MIB,
+                access='rw')
+        command('nyx-assign-device', device='v0', domain='some')
+        self.assertFalse(nvme.delivers(DATA, DATA))
+        command('nyx-assign-device', device='v0', domain='all')
+        self.assertTrue(nvme.delivers(DATA, DATA))
+
+    def test_reset_of_vm(self):
+        """A reset of the VM resets the VF, and leaves the windows."""
+        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        nvme = self.nvme(inner)
+        inner.monitor.command('nyx-unmap', domain='d', iova=DATA, size=MIB)
+        since = inner.monitor.position()
+        inner.monitor.command('system_reset')
+        inner.monitor.wait_event('RESET', since)
+        nvme.place()
+        self.assertEqual(nvme.status(), 0)
+        nvme.enable()
+        self.assertTrue(nvme.delivers(OTHER, OTHER))
+        self.assertFalse(nvme.delivers(DATA, DATA))
+
+    def test_hotplug(self):
+        """A VF comes and goes while the VM runs."""
+        inner = self.inner(*domain('d'), '-device',
+                           'pcie-root-port,id=rp,slot=1,addr=1')
+        command = inner.monitor.command
+        for _ in range(2):
+            command('device_add', driver='vfio-pci', id='v0', bus='rp',
+                    host=self.vfs[0], nyx_domain='d')
+            self.assertEqual(self.device(inner, 'v0')['domain'], 'd')
+            since = inner.monitor.position()
+            command('device_del', id='v0')
+            # Without a guest that lets go, a reset takes the device out.
+            command('system_reset')
+            inner.monitor.wait_event('DEVICE_DELETED', since, device='v0')
+
+    def test_refusals(self):
+        with self.assertRaisesRegex(GuestDied, 'strict|holds'):
+            self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'),
+                       *vfio(self.vfs[1], 'v1', 'd'))
