@@ -15,6 +15,7 @@
 #include "qapi/qapi-events-nyx.h"
 #include "system/runstate.h"
 #include "trace.h"
+#include "vfio-user-guard.h"
 
 void nyx_containment_report(NyxEndpoint *ep, const NyxFault *fault,
                             uint64_t total)
@@ -119,7 +120,8 @@ static bool reset_functions(NyxEndpoint *ep, Error **errp)
     NyxFunction *fn;
 
     QTAILQ_FOREACH(fn, &ep->functions, link) {
-        if (!nyx_quarantine_reset(&fn->quarantine, fn->dev, errp)) {
+        if (!nyx_quarantine_reset(&fn->quarantine, fn->dev, errp) ||
+            !nyx_vfio_user_was_reset(fn->dev, errp)) {
             return false;
         }
     }

@@ -515,14 +515,13 @@ static void nyx_domain_set_large_pages(Object *obj, bool value, Error **errp)
 
 static bool nyx_domain_get_contained(Object *obj, Error **errp)
 {
-    return false;
+    return NYX_DOMAIN(obj)->contained;
 }
 
 static void nyx_domain_set_contained(Object *obj, bool value, Error **errp)
 {
-    if (value) {
-        error_setg(errp, "contained=on is not supported: no device with a "
-                   "backend process can join a managed domain yet");
+    if (nyx_domain_can_change(NYX_DOMAIN(obj), "contained", errp)) {
+        NYX_DOMAIN(obj)->contained = value;
     }
 }
 
@@ -556,6 +555,11 @@ static void nyx_domain_complete(UserCreatable *uc, Error **errp)
         domain->default_map == NYX_DEFAULT_MAP_NONE) {
         error_setg(errp, "isolation=unmanaged and default-map=none exclude "
                    "each other: an unmanaged domain has no table");
+        return;
+    }
+    if (domain->isolation == NYX_ISOLATION_UNMANAGED && domain->contained) {
+        error_setg(errp, "isolation=unmanaged and contained=on exclude each "
+                   "other: use isolation=strict or shared");
         return;
     }
     /* On the command line the machine comes later. */
@@ -645,7 +649,7 @@ static void nyx_domain_class_init(ObjectClass *oc, const void *data)
                                    nyx_domain_get_contained,
                                    nyx_domain_set_contained);
     object_class_property_set_description(oc, "contained",
-        "Keep backend processes from sharing guest memory (not supported yet)");
+        "Give no backend process a descriptor of guest memory");
     nyx_policy_add_class_properties(oc, &nyx_domain_policy_owner);
 }
 

@@ -35,6 +35,7 @@ struct NyxDomain {
     NyxDefaultMap default_map;
     bool peer_to_peer;
     bool large_pages;
+    bool contained;             /* no backend process gets guest RAM */
     NyxPolicyOverride policy;
 
     /* NULL while there is no machine yet; then its kind cannot change */

@@ -26,6 +26,7 @@
 #include "system/system.h"
 #include "stats.h"
 #include "trace.h"
+#include "vfio-user-guard.h"
 
 static NyxIommu *the_iommu;
 
@@ -225,6 +226,7 @@ static void nyx_iommu_detach(NyxIommu *iommu, NyxFunction *fn)
 {
     NyxEndpoint *ep = fn->endpoint ?: fn->claimed;
 
+    nyx_vfio_user_device_gone(fn->dev);
     if (fn->endpoint) {
         nyx_endpoint_remove_function(ep, fn);
     }
@@ -406,6 +408,7 @@ static void nyx_iommu_device_realize(DeviceListener *listener, DeviceState *dev)
     fn->claimed = NULL;
     iommu->plugging = NULL;
     nyx_endpoint_add_function(ep, fn);
+    nyx_vfio_user_device_ready(fn->dev);
     trace_nyx_attach(DEVICE(dev)->id ?: object_get_typename(OBJECT(dev)),
                      ep->domain->id);
 }

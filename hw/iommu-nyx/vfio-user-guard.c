@@ -1,0 +1,236 @@
+/*
+ * Nyx IOMMU: a guard between QEMU and a vfio-user server
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/pci/pci.h"
+#include "hw/pci/pci_bus.h"
+#include "io/channel-socket.h"
+#include "iommu.h"
+#include "qapi/error.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "system/ramblock.h"
+#include "system/ramlist.h"
+#include "vfio-user-guard.h"
+
+static QLIST_HEAD(, VuGuard) guards = QLIST_HEAD_INITIALIZER(guards);
+
+VuGuard *nyx_vu_guard_ref(VuGuard *g)
+{
+    qatomic_inc(&g->refs);
+    return g;
+}
+
+void nyx_vu_guard_unref(VuGuard *g)
+{
+    VuRequest *req;
+
+    if (qatomic_fetch_dec(&g->refs) > 1) {
+        return;
+    }
+    nyx_vu_channel_close(&g->client);
+    nyx_vu_channel_close(&g->server);
+    nyx_vu_channel_close(&g->dma);
+    while ((req = QTAILQ_FIRST(&g->requests))) {
+        QTAILQ_REMOVE(&g->requests, req, next);
+        g_free(req);
+    }
+    if (g->dma_fd >= 0) {
+        close(g->dma_fd);
+    }
+    event_notifier_cleanup(&g->wake);
+    g_free(g->name);
+    g_free(g);
+}
+
+VuGuard *nyx_vu_guard_of(PCIDevice *dev)
+{
+    VuGuard *g;
+
+    QLIST_FOREACH(g, &guards, link) {
+        if (g->owner == dev) {
+            return g;
+        }
+    }
+    return NULL;
+}
+
+void nyx_vfio_user_device_ready(PCIDevice *dev)
+{
+    VuGuard *g = nyx_vu_guard_of(dev);
+
+    if (g) {
+        qatomic_rcu_set(&g->dev, dev);
+    }
+}
+
+/* The device itself is freed after an RCU grace period, hence after its DMA. */
+void nyx_vfio_user_device_gone(PCIDevice *dev)
+{
+    VuGuard *g = nyx_vu_guard_of(dev);
+
+    if (g) {
+        qatomic_rcu_set(&g->dev, NULL);
+        g->owner = NULL;
+        QLIST_REMOVE(g, link);
+        nyx_vu_guard_unref(g);
+    }
+}
+
+bool nyx_vfio_user_was_reset(PCIDevice *dev, Error **errp)
+{
+    VuGuard *g = nyx_vu_guard_of(dev);
+
+    if (!g) {
+        return true;
+    }
+    if (qatomic_read(&g->broken)) {
+        error_setg(errp, "its vfio-user server is gone; start it again, then "
+                   "remove the device and add it anew");
+        return false;
+    }
+    if (!g->facts.resets || qatomic_read(&g->reset_failed)) {
+        error_setg(errp, "its vfio-user server %s; remove the device",
+                   g->facts.resets ? "failed to reset it"
+                                   : "cannot reset it");
+        return false;
+    }
+    return true;
+}
+
+static int find_private_file(RAMBlock *block, void *opaque)
+{
+    const char **name = opaque;
+
+    if (qemu_ram_get_fd(block) >= 0 && !qemu_ram_is_shared(block)) {
+        *name = qemu_ram_get_idstr(block);
+        return 1;
+    }
+    return 0;
+}
+
+/*
+ * QEMU would send the descriptor all the same, and the server would read what
+ * the file has, not what the guest wrote.
+ */
+static bool ram_can_be_sent(Error **errp)
+{
+    const char *name = NULL;
+
+    if (qemu_ram_foreach_block(find_private_file, &name)) {
+        error_setg(errp, "guest RAM '%s' has a file, but is not shared "
+                   "(share=off), so that a vfio-user server would see other "
+                   "data than the guest; use share=on, or a domain with "
+                   "contained=on", name);
+        return false;
+    }
+    return true;
+}
+
+/* What it joins when it is realized; NULL: an automatic domain of its own. */
+static NyxDomain *joining_domain(PCIDevice *dev)
+{
+    NyxIommu *iommu = nyx_iommu_get();
+    const char *id = nyx_function_of(dev)->wanted_domain;
+    PCIBus *iommu_bus, *bus;
+    NyxEndpoint *ep;
+    int devfn;
+
+    if (id) {
+        return nyx_iommu_find_domain(iommu, id, NULL);
+    }
+    pci_device_get_iommu_bus_devfn(dev, &iommu_bus, &bus, &devfn);
+    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
+        if (ep->bus == bus && ep->devfn == devfn) {
+            return ep->domain;
+        }
+    }
+    return NULL;
+}
+
+static VuGuard *guard_new(PCIDevice *dev, NyxDomain *domain, int client,
+                          int server)
+{
+    NyxIsolation isolation = domain ? domain->isolation
+                                    : nyx_iommu_get()->default_isolation;
+    VuGuard *g = g_new0(VuGuard, 1);
+
+    g->refs = 1;
+    g->owner = dev;
+    g->name = nyx_function_name(nyx_function_of(dev));
+    g->contained = domain && domain->contained;
+    g->facts.map_unsealed = isolation == NYX_ISOLATION_UNMANAGED;
+    /* QEMU's own patience must not be the shorter one. */
+    g->patience_ns = object_property_get_uint(OBJECT(dev), "x-msg-timeout",
+                                              &error_abort) *
+                     (SCALE_MS * 4 / 5);
+    g->dma_fd = -1;
+    event_notifier_init(&g->wake, 0);
+    QTAILQ_INIT(&g->requests);
+    nyx_vu_channel_init(&g->client, client);
+    nyx_vu_channel_init(&g->server, server);
+    nyx_vu_channel_init(&g->dma, -1);
+    return g;
+}
+
+/* Two ends of a socket: one for QEMU's client, one for the guard. */
+static QIOChannel *new_connection(int *other, Error **errp)
+{
+    QIOChannelSocket *ioc;
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+        error_setg_errno(errp, errno, "cannot make a pair of sockets");
+        return NULL;
+    }
+    ioc = qio_channel_socket_new_fd(pair[0], errp);
+    if (!ioc) {
+        close(pair[0]);
+        close(pair[1]);
+        return NULL;
+    }
+    if (!qio_channel_set_blocking(QIO_CHANNEL(ioc), false, errp)) {
+        object_unref(OBJECT(ioc));
+        close(pair[1]);
+        return NULL;
+    }
+    *other = pair[1];
+    return QIO_CHANNEL(ioc);
+}
+
+bool nyx_vfio_user_guard(PCIDevice *dev, QIOChannel **ioc, Error **errp)
+{
+    NyxDomain *domain;
+    QIOChannel *ours;
+    int client, server;
+    VuGuard *g;
+
+    if (!nyx_iommu_get()) {
+        return true;
+    }
+    domain = joining_domain(dev);
+    if (!(domain && domain->contained) && !ram_can_be_sent(errp)) {
+        return false;
+    }
+    server = qemu_dup(QIO_CHANNEL_SOCKET(*ioc)->fd);
+    if (server < 0) {
+        error_setg_errno(errp, errno, "cannot duplicate a socket");
+        return false;
+    }
+    ours = new_connection(&client, errp);
+    if (!ours) {
+        close(server);
+        return false;
+    }
+    object_unref(OBJECT(*ioc));
+    *ioc = ours;
+    g = guard_new(dev, domain, client, server);
+    QLIST_INSERT_HEAD(&guards, g, link);
+    nyx_vu_start_relay(g);
+    return true;
+}

@@ -1,0 +1,91 @@
+/*
+ * Nyx IOMMU: a guard between QEMU and a vfio-user server
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * QEMU's client waits for each answer while it holds the BQL, believes what it
+ * is told, and serves the server's DMA messages in the main loop, where nothing
+ * is served while somebody waits.  So the guard stands between the two sockets,
+ * with two threads for each device:
+ *
+ * - the relay passes messages on, each way, as far as vfio-user-check.h allows.
+ *   A server that breaks the protocol, closes the connection or lets QEMU wait
+ *   too long has broken: from then on the relay itself answers, as a PCI slot
+ *   without a device would, and the device goes into quarantine;
+ * - the DMA thread carries out DMA messages, through the address space of the
+ *   device's endpoint and without the BQL, so that a server can use them at any
+ *   time, also while it handles a register access.  They come over a socket of
+ *   their own (vfio-user's twin_socket), or, from a server that has not heard of
+ *   it, with the rest.
+ */
+
+#ifndef HW_IOMMU_NYX_VFIO_USER_GUARD_H
+#define HW_IOMMU_NYX_VFIO_USER_GUARD_H
+
+#include "hw/pci/pci_device.h"
+#include "nyx/include/hw/iommu-nyx/vfio-user.h"
+#include "qemu/event_notifier.h"
+#include "vfio-user-check.h"
+
+typedef struct VuGuard {
+    QLIST_ENTRY(VuGuard) link;  /* BQL, as long as it has an owner */
+    PCIDevice *owner;           /* BQL */
+    unsigned refs;              /* atomic */
+    char *name;                 /* of the device */
+    bool contained;             /* the server gets no descriptor of RAM */
+    int64_t patience_ns;
+
+    /* RCU: NULL unless the device is realized */
+    PCIDevice *dev;
+
+    /* The relay's */
+    VuChannel client;           /* QEMU's side */
+    VuChannel server;
+    VuChannel dma;              /* to the DMA thread, without a twin socket */
+    VuDevice facts;
+    QTAILQ_HEAD(, VuRequest) requests;  /* oldest first */
+    int64_t answered_ns;        /* the latest answer; host's clock */
+    int64_t slow_ns;            /* time waited for slow answers ... */
+    int64_t slow_since_ns;      /* ... since then */
+
+    /* Atomic: who writes which first */
+    bool broken;                /* relay: nothing comes from the server */
+    bool reset_failed;          /* relay: the latest reset did */
+    const char *complaint;      /* DMA thread: what is wrong with the server */
+    EventNotifier wake;         /* the relay is to look at it */
+
+    int dma_fd;                 /* the DMA thread's; -1: not started */
+    uint64_t dma_messages;      /* atomic */
+    uint64_t dma_bytes;         /* atomic */
+} VuGuard;
+
+VuGuard *nyx_vu_guard_ref(VuGuard *g);
+void nyx_vu_guard_unref(VuGuard *g);
+
+/* vfio-user-version.c: let the server know of, and take, a twin socket. */
+VuMessage *nyx_vu_offer_twin(VuMessage *request);
+
+/*
+ * The answer as QEMU is to see it, or NULL and @why.  @twin: the socket, or -1.
+ */
+VuMessage *nyx_vu_take_twin(VuMessage *reply, int *twin, const char **why);
+
+/* vfio-user-dma.c: serve requests that come over g->dma_fd. */
+void nyx_vu_start_dma(VuGuard *g);
+
+/* vfio-user-relay.c: serve until QEMU closes its end. */
+void nyx_vu_start_relay(VuGuard *g);
+
+/* A device comes to life, or is about to go.  No effect on others.  BQL. */
+void nyx_vfio_user_device_ready(PCIDevice *dev);
+void nyx_vfio_user_device_gone(PCIDevice *dev);
+
+/* False with @errp if a server stands behind @dev and has not reset it. */
+bool nyx_vfio_user_was_reset(PCIDevice *dev, Error **errp);
+
+/* Of the device that has one, or NULL.  BQL. */
+VuGuard *nyx_vu_guard_of(PCIDevice *dev);
+
+#endif

@@ -1,0 +1,439 @@
+/*
+ * Nyx IOMMU: pass messages between QEMU and a vfio-user server
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * One thread per server.  It never waits for anything but its sockets.
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+#include <poll.h>
+#include "containment.h"
+#include "iommu.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/sockets.h"
+#include "qemu/thread.h"
+#include "qemu/timer.h"
+#include "trace.h"
+#include "vfio-user-guard.h"
+
+/* Bytes that may wait for a side that does not read before others do. */
+#define QUEUE_MAX (4 * VU_SIZE_MAX)
+
+/* Answers that take longer than this, taken together, are a server's undoing. */
+#define SLOW_NS         (100 * SCALE_MS)
+#define SLOW_WINDOW_NS  (60 * NANOSECONDS_PER_SECOND)
+
+/* What is left of a server that has broken */
+
+/* Main loop */
+static void contain(void *opaque)
+{
+    VuGuard *g = opaque;
+    NyxFunction *fn = g->owner ? nyx_function_of(g->owner) : NULL;
+
+    if (fn && fn->endpoint && qatomic_read(&g->dev)) {
+        nyx_containment_quarantine(fn->endpoint, "its vfio-user server broke");
+    }
+    nyx_vu_guard_unref(g);
+}
+
+/* Answer @req as a slot without a device would, once the VM knows the device. */
+static void answer(VuGuard *g, const VuRequest *req)
+{
+    bool gone = qatomic_read(&g->dev);
+    bool rw = req->command == VFIO_USER_REGION_READ ||
+              req->command == VFIO_USER_REGION_WRITE;
+    size_t data = gone && req->command == VFIO_USER_REGION_READ ? req->count
+                                                                : 0;
+    VuMessage *msg = nyx_vu_message_new(
+        (gone && rw ? sizeof(VFIOUserRegionRW) : sizeof(VFIOUserHdr)) + data);
+
+    msg->hdr->id = req->id;
+    msg->hdr->command = req->command;
+    msg->hdr->flags = VFIO_USER_REPLY;
+    if (gone && rw) {
+        VFIOUserRegionRW *body = (VFIOUserRegionRW *)msg->hdr;
+
+        body->offset = req->offset;
+        body->region = req->region;
+        body->count = req->count;
+        memset(body->data, 0xff, data);
+    } else if (!gone || req->command == VFIO_USER_DEVICE_RESET ||
+               req->command == VFIO_USER_DEVICE_FEATURE) {
+        msg->hdr->flags |= VFIO_USER_ERROR;
+        msg->hdr->error_reply = EIO;
+    }
+    nyx_vu_send(&g->client, msg);
+}
+
+static void forget(VuGuard *g, VuRequest *req)
+{
+    QTAILQ_REMOVE(&g->requests, req, next);
+    g_free(req);
+}
+
+/* @why: what the server does that it must not */
+static void break_off(VuGuard *g, const char *why)
+{
+    VuRequest *req;
+
+    error_report("device '%s': its vfio-user server %s; it is cut off",
+                 g->name, why);
+    trace_nyx_vfio_user_broken(g->name, why);
+    qatomic_set(&g->broken, true);
+    nyx_vu_channel_close(&g->server);
+    nyx_vu_channel_close(&g->dma);
+    if (g->dma_fd >= 0) {
+        shutdown(g->dma_fd, SHUT_RDWR);
+    }
+    while ((req = QTAILQ_FIRST(&g->requests))) {
+        answer(g, req);
+        forget(g, req);
+    }
+    aio_bh_schedule_oneshot(iohandler_get_aio_context(), contain,
+                            nyx_vu_guard_ref(g));
+}
+
+/* From QEMU to the server */
+
+static void trace_request(VuGuard *g, const VuMessage *msg)
+{
+    const VFIOUserDMAMap *map = (const VFIOUserDMAMap *)msg->hdr;
+    const VFIOUserDMAUnmap *unmap = (const VFIOUserDMAUnmap *)msg->hdr;
+
+    if (msg->hdr->command == VFIO_USER_DMA_MAP) {
+        trace_nyx_vfio_user_map(g->name, map->iova, map->size, map->flags,
+                                msg->fds);
+    } else if (msg->hdr->command == VFIO_USER_DMA_UNMAP) {
+        trace_nyx_vfio_user_unmap(g->name, unmap->iova, unmap->size);
+    }
+}
+
+static void pass_request(VuGuard *g, VuMessage *msg)
+{
+    VuRequest *req = g_new(VuRequest, 1);
+
+    nyx_vu_request_init(req, msg);
+    if (qatomic_read(&g->broken)) {
+        if (!(msg->hdr->flags & VFIO_USER_NO_REPLY)) {
+            answer(g, req);
+        }
+        g_free(req);
+        nyx_vu_message_free(msg);
+        return;
+    }
+    if (msg->hdr->command == VFIO_USER_DMA_MAP && g->contained) {
+        nyx_vu_message_close_fds(msg);
+        ((VFIOUserDMAMap *)msg->hdr)->offset = 0;
+    } else if (msg->hdr->command == VFIO_USER_REGION_WRITE) {
+        nyx_vu_note_write(&g->facts, msg);
+    } else if (msg->hdr->command == VFIO_USER_VERSION) {
+        msg = nyx_vu_offer_twin(msg);
+    }
+    trace_request(g, msg);
+    if (msg->hdr->flags & VFIO_USER_NO_REPLY) {
+        g_free(req);
+    } else {
+        req->sent_ns = get_clock();
+        QTAILQ_INSERT_TAIL(&g->requests, req, next);
+    }
+    nyx_vu_send(&g->server, msg);
+}
+
+/* From the server to QEMU */
+
+/* Where a server has no socket for its own requests, one inside QEMU is it. */
+static bool start_dma(VuGuard *g, int twin)
+{
+    int pair[2];
+
+    if (twin < 0) {
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+            return false;
+        }
+        nyx_vu_channel_init(&g->dma, pair[0]);
+        twin = pair[1];
+    }
+    g->dma_fd = twin;
+    qemu_set_blocking(twin, true, NULL);
+    nyx_vu_start_dma(g);
+    return true;
+}
+
+/* NULL and @why: it is not to be passed on. */
+static VuMessage *open_version(VuGuard *g, const VuRequest *req,
+                               VuMessage *reply, const char **why)
+{
+    int twin;
+
+    if (g->dma_fd >= 0) {
+        nyx_vu_message_free(reply);
+        *why = "agrees on a version twice";
+        return NULL;
+    }
+    reply = nyx_vu_take_twin(reply, &twin, why);
+    if (reply && reply->hdr->size <= req->size && start_dma(g, twin)) {
+        return reply;
+    }
+    if (reply) {
+        nyx_vu_message_free(reply);
+        *why = "has too many capabilities";
+    }
+    if (twin >= 0 && g->dma_fd < 0) {
+        close(twin);
+    }
+    return NULL;
+}
+
+/*
+ * Slow answers keep the VM waiting, as QEMU's client holds the BQL.  NULL, or
+ * the server has done so for too long.
+ */
+static const char *account_delay(VuGuard *g, const VuRequest *req)
+{
+    int64_t now = get_clock();
+    int64_t waited = now - MAX(req->sent_ns, g->answered_ns);
+
+    g->answered_ns = now;
+    if (now - g->slow_since_ns > SLOW_WINDOW_NS) {
+        g->slow_since_ns = now;
+        g->slow_ns = 0;
+    }
+    if (waited > SLOW_NS) {
+        g->slow_ns += waited;
+    }
+    return g->slow_ns > g->patience_ns ? "answers too slowly" : NULL;
+}
+
+/* Errors of register accesses are the device's, not QEMU's to report. */
+static void hide_error(VuGuard *g, const VuRequest *req, VuMessage **reply)
+{
+    if (!((*reply)->hdr->flags & VFIO_USER_ERROR) ||
+        !qatomic_read(&g->dev) ||
+        (req->command != VFIO_USER_REGION_READ &&
+         req->command != VFIO_USER_REGION_WRITE)) {
+        return;
+    }
+    trace_nyx_vfio_user_access_error(g->name, req->region, req->offset,
+                                     (*reply)->hdr->error_reply);
+    nyx_vu_message_free(*reply);
+    *reply = NULL;
+    answer(g, req);
+}
+
+static const char *pass_reply(VuGuard *g, VuMessage *reply)
+{
+    const char *why;
+    VuRequest *req;
+
+    QTAILQ_FOREACH(req, &g->requests, next) {
+        if (req->id == reply->hdr->id) {
+            break;
+        }
+    }
+    why = req ? nyx_vu_check_reply(&g->facts, req, reply)
+              : "answers what it was not asked";
+    why = why ?: account_delay(g, req);
+    if (why) {
+        nyx_vu_message_free(reply);
+        return why;
+    }
+    if (req->command == VFIO_USER_DEVICE_RESET) {
+        qatomic_set(&g->reset_failed, reply->hdr->flags & VFIO_USER_ERROR);
+    } else if (req->command == VFIO_USER_VERSION &&
+               !(reply->hdr->flags & VFIO_USER_ERROR)) {
+        reply = open_version(g, req, reply, &why);
+    }
+    if (!why) {
+        hide_error(g, req, &reply);
+        if (reply) {
+            nyx_vu_send(&g->client, reply);
+        }
+        forget(g, req);
+    }
+    return why;
+}
+
+/* A request of a server without a twin socket */
+static const char *pass_dma(VuGuard *g, VuMessage *msg)
+{
+    const char *why = NULL;
+
+    if (g->dma.fd < 0) {
+        why = "sends a request where only answers belong";
+    } else if (msg->fds) {
+        why = "sends descriptors that nobody asked for";
+    } else if (msg->hdr->size < sizeof(VFIOUserDMARW)) {
+        why = "sends a request for DMA that is too short";
+    } else {
+        why = nyx_vu_check_dma((VFIOUserDMARW *)msg->hdr);
+    }
+    if (why) {
+        nyx_vu_message_free(msg);
+    } else {
+        nyx_vu_send(&g->dma, msg);
+    }
+    return why;
+}
+
+static void hear_server(VuGuard *g)
+{
+    const char *why = NULL;
+    VuMessage *msg = nyx_vu_receive(&g->server, &why);
+
+    if (msg) {
+        switch (msg->hdr->flags & VFIO_USER_TYPE) {
+        case VFIO_USER_REPLY:
+            why = pass_reply(g, msg);
+            break;
+        case VFIO_USER_REQUEST:
+            why = pass_dma(g, msg);
+            break;
+        default:
+            nyx_vu_message_free(msg);
+            why = "sends a message of no known type";
+        }
+    }
+    if (why) {
+        break_off(g, why);
+    }
+}
+
+/* The DMA thread's answers, to a server without a twin socket */
+static void hear_dma(VuGuard *g)
+{
+    const char *why = NULL;
+    VuMessage *msg = nyx_vu_receive(&g->dma, &why);
+
+    if (msg) {
+        nyx_vu_send(&g->server, msg);
+    } else if (why) {
+        nyx_vu_channel_close(&g->dma);
+    }
+}
+
+/* The loop */
+
+/* When the server is to have answered, or read, something; 0: never */
+static int64_t deadline(VuGuard *g)
+{
+    VuRequest *req = QTAILQ_FIRST(&g->requests);
+    VuMessage *msg = QSIMPLEQ_FIRST(&g->server.out);
+    int64_t since = 0;
+
+    if (req) {
+        since = MAX(req->sent_ns, g->answered_ns);
+    }
+    if (msg) {
+        since = since ? MIN(since, msg->queued_ns) : msg->queued_ns;
+    }
+    return since ? since + g->patience_ns : 0;
+}
+
+static void watch(struct pollfd *p, VuChannel *ch, bool listen)
+{
+    *p = (struct pollfd) {
+        .fd = ch->fd,
+        .events = (listen ? POLLIN : 0) | (nyx_vu_sending(ch) ? POLLOUT : 0),
+    };
+    if (!p->events) {
+        p->fd = -1;
+    }
+}
+
+/* False: QEMU has closed its end. */
+static bool relay_step(VuGuard *g)
+{
+    enum { CLIENT, SERVER, DMA, WAKE, SOURCES };
+    struct pollfd p[SOURCES] = {
+        [WAKE] = { .fd = event_notifier_get_fd(&g->wake), .events = POLLIN },
+    };
+    int64_t until = deadline(g);
+    struct timespec timeout = {};
+    const char *why = NULL;
+    VuMessage *msg;
+
+    watch(&p[CLIENT], &g->client, g->server.out_bytes < QUEUE_MAX &&
+                                  g->client.out_bytes < QUEUE_MAX);
+    watch(&p[SERVER], &g->server, g->dma.out_bytes < QUEUE_MAX);
+    watch(&p[DMA], &g->dma, g->server.out_bytes < QUEUE_MAX);
+    if (until) {
+        int64_t left = MAX(until - get_clock(), 0);
+
+        timeout.tv_sec = left / NANOSECONDS_PER_SECOND;
+        timeout.tv_nsec = left % NANOSECONDS_PER_SECOND;
+    }
+    if (ppoll(p, SOURCES, until ? &timeout : NULL, NULL) < 0) {
+        return errno == EINTR;
+    }
+
+    if (p[WAKE].revents) {
+        event_notifier_test_and_clear(&g->wake);
+        why = qatomic_read(&g->complaint);
+        if (why && !qatomic_read(&g->broken)) {
+            break_off(g, why);
+        }
+    }
+    if (g->server.fd >= 0 && p[SERVER].revents) {
+        hear_server(g);
+    }
+    if (g->dma.fd >= 0 && p[DMA].revents) {
+        hear_dma(g);
+    }
+    if (p[CLIENT].revents) {
+        why = NULL;
+        msg = nyx_vu_receive(&g->client, &why);
+        if (msg) {
+            pass_request(g, msg);
+        } else if (why) {
+            return false;
+        }
+    }
+    if (!nyx_vu_flush(&g->client)) {
+        return false;
+    }
+    if (g->server.fd >= 0 && !nyx_vu_flush(&g->server)) {
+        break_off(g, "closed the connection");
+    }
+    if (g->dma.fd >= 0 && !nyx_vu_flush(&g->dma)) {
+        nyx_vu_channel_close(&g->dma);
+    }
+    until = deadline(g);
+    if (until && get_clock() > until) {
+        break_off(g, "does not answer");
+    }
+    return true;
+}
+
+static void *relay_thread(void *opaque)
+{
+    VuGuard *g = opaque;
+
+    rcu_register_thread();
+    while (relay_step(g)) {
+        ;
+    }
+    if (g->dma_fd >= 0) {
+        shutdown(g->dma_fd, SHUT_RDWR);
+    }
+    nyx_vu_channel_close(&g->server);
+    nyx_vu_channel_close(&g->dma);
+    rcu_unregister_thread();
+    nyx_vu_guard_unref(g);
+    return NULL;
+}
+
+void nyx_vu_start_relay(VuGuard *g)
+{
+    QemuThread thread;
+
+    qemu_thread_create(&thread, "vfio-user-relay", relay_thread,
+                       nyx_vu_guard_ref(g), QEMU_THREAD_DETACHED);
+}
