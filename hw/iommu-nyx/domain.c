@@ -12,26 +12,14 @@
 #include "endpoint.h"
 #include "interrupt.h"
 #include "iommu.h"
+#include "mirror.h"
 #include "qapi/error.h"
 #include "qemu/module.h"
 #include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "qom/object_interfaces.h"
+#include "ram-table.h"
 #include "trace.h"
-
-/*
- * The PC's legacy BIOS area.  The chipset turns parts of it between ROM and RAM
- * while the firmware runs, and firmware drivers keep their queues there.
- */
-#define LEGACY_BIOS_FIRST   0xc0000ULL
-#define LEGACY_BIOS_LAST    0xfffffULL
-
-static uint64_t nyx_domain_next_generation(void)
-{
-    static uint64_t generation;
-
-    return ++generation;
-}
 
 /*
  * Cached translations of the old content die.  The table has been changed
@@ -39,9 +27,25 @@ static uint64_t nyx_domain_next_generation(void)
  */
 static void nyx_domain_invalidate(NyxDomain *domain)
 {
-    qatomic_store_release(&domain->generation, nyx_domain_next_generation());
+    NyxEndpoint *ep;
+
+    qatomic_store_release(&domain->generation, nyx_iotlb_next_generation());
+    QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
+        nyx_endpoint_forget_translations(ep);
+    }
     domain->invalidations++;
     trace_nyx_domain_invalidate(domain->id, domain->generation);
+}
+
+/* first..last of the table has changed: backends that keep it hear of it. */
+static void nyx_domain_sync_mirrors(NyxDomain *domain, uint64_t first,
+                                    uint64_t last)
+{
+    NyxEndpoint *ep;
+
+    QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
+        nyx_mirror_sync(ep, first, last);
+    }
 }
 
 static bool overlaps(uint64_t first, uint64_t last, uint64_t other_first,
@@ -55,25 +59,6 @@ static void table_too_large(NyxDomain *domain, Error **errp)
     error_setg(errp, "the table of domain '%s' would exceed %llu MiB; align "
                "iova and gpa alike to 2 MiB, with large-pages=on", domain->id,
                NYX_TABLE_BYTES_MAX / MiB);
-}
-
-static bool add_ram_mapping(uint64_t first, uint64_t last, void *opaque)
-{
-    NyxPageTable *table = opaque;
-    int ret = 0;
-
-    /* Outside of the legacy area ranges do not overlap. */
-    if (overlaps(first, last, LEGACY_BIOS_FIRST, LEGACY_BIOS_LAST)) {
-        if (first < LEGACY_BIOS_FIRST) {
-            ret = nyx_page_table_map(table, first, LEGACY_BIOS_FIRST - 1,
-                                     first, IOMMU_RW);
-        }
-        first = LEGACY_BIOS_LAST + 1;
-    }
-    if (!ret && first <= last) {
-        ret = nyx_page_table_map(table, first, last, first, IOMMU_RW);
-    }
-    return !ret;
 }
 
 static bool add_device_windows(NyxDomain *domain, NyxPageTable *table)
@@ -91,20 +76,17 @@ static bool add_device_windows(NyxDomain *domain, NyxPageTable *table)
     return true;
 }
 
-static bool add_all(NyxDomain *domain, NyxPageTable *table)
-{
-    return nyx_ram_map_foreach(&domain->iommu->ram, add_ram_mapping, table) &&
-           !nyx_page_table_map(table, LEGACY_BIOS_FIRST, LEGACY_BIOS_LAST,
-                               LEGACY_BIOS_FIRST, IOMMU_RW) &&
-           (!domain->peer_to_peer || add_device_windows(domain, table));
-}
-
 /* Write down, as a table, what pass-through allows.  NULL: it is too large. */
 static NyxPageTable *nyx_domain_new_table(NyxDomain *domain, Error **errp)
 {
-    NyxPageTable *table = nyx_page_table_new(domain->large_pages);
+    NyxPageTable *table;
 
-    if (domain->default_map == NYX_DEFAULT_MAP_RAM && !add_all(domain, table)) {
+    if (domain->default_map == NYX_DEFAULT_MAP_NONE) {
+        return nyx_page_table_new(domain->large_pages);
+    }
+    table = nyx_ram_table_new(&domain->iommu->ram, domain->large_pages);
+    if (!table ||
+        (domain->peer_to_peer && !add_device_windows(domain, table))) {
         nyx_page_table_free(table);
         table_too_large(domain, errp);
         return NULL;
@@ -118,6 +100,8 @@ static void nyx_domain_set_table(NyxDomain *domain, NyxPageTable *table)
 
     qatomic_rcu_set(&domain->table, table);
     nyx_domain_invalidate(domain);
+    /* Before views come that tell their backends by themselves. */
+    nyx_domain_sync_mirrors(domain, 0, UINT64_MAX);
 
     memory_region_transaction_begin();
     QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
@@ -282,6 +266,7 @@ bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,
         nyx_domain_set_table(domain, table);
     } else {
         /* What was cached stays true; a miss is never cached. */
+        nyx_domain_sync_mirrors(domain, iova, iova_last);
         trace_nyx_domain_map(domain->id, iova, iova_last, gpa, perm);
     }
     return true;
@@ -321,6 +306,7 @@ bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
         nyx_domain_set_table(domain, table);
     } else {
         nyx_domain_invalidate(domain);
+        nyx_domain_sync_mirrors(domain, iova, last);
     }
     trace_nyx_domain_unmap(domain->id, iova, last);
     return true;
@@ -337,65 +323,19 @@ void nyx_domain_quiesce(NyxDomain *domain)
     drain_call_rcu();
 }
 
-/* Where the operator mapped something else, that stays. */
-static void map_plugged_ram(NyxPageTable *table, uint64_t first, uint64_t last)
-{
-    if (nyx_page_table_map(table, first, last, first, IOMMU_RW) != -EEXIST) {
-        return;
-    }
-    for (uint64_t page = first; page < last; page += NYX_PAGE_SIZE) {
-        nyx_page_table_map(table, page, page + NYX_PAGE_SIZE - 1, page,
-                           IOMMU_RW);
-    }
-}
-
-typedef struct Unplugged {
-    uint64_t first;             /* guest physical */
-    uint64_t last;
-    GArray *iova;               /* pairs of first, last */
-} Unplugged;
-
-static bool find_unplugged(uint64_t first, uint64_t last, uint64_t gpa,
-                           IOMMUAccessFlags perm, void *opaque)
-{
-    Unplugged *u = opaque;
-    uint64_t from = MAX(gpa, u->first);
-    uint64_t to = MIN(gpa + (last - first), u->last);
-
-    if (from <= to) {
-        uint64_t range[] = { first + (from - gpa), first + (to - gpa) };
-
-        g_array_append_vals(u->iova, range, ARRAY_SIZE(range));
-    }
-    return true;
-}
-
-/* Whatever leads there: something else may come to that address. */
-static void unmap_unplugged_ram(NyxPageTable *table, uint64_t first,
-                                uint64_t last)
-{
-    g_autoptr(GArray) iova = g_array_new(false, false, sizeof(uint64_t));
-    Unplugged u = { .first = first, .last = last, .iova = iova };
-
-    nyx_page_table_foreach(table, find_unplugged, &u);
-    for (guint i = 0; i < iova->len; i += 2) {
-        nyx_page_table_clear(table, g_array_index(iova, uint64_t, i),
-                             g_array_index(iova, uint64_t, i + 1));
-    }
-}
-
 void nyx_domain_ram_changed(NyxDomain *domain, uint64_t first, uint64_t last,
                             bool plugged)
 {
     if (!domain->table) {
-        return;
-    }
-    if (!plugged) {
-        unmap_unplugged_ram(domain->table, first, last);
+        /* The table of all RAM stands for its own. */
+        nyx_domain_invalidate(domain);
+    } else if (!plugged) {
+        nyx_ram_table_unplugged(domain->table, first, last);
         nyx_domain_invalidate(domain);
     } else if (domain->default_map == NYX_DEFAULT_MAP_RAM) {
-        map_plugged_ram(domain->table, first, last);
+        nyx_ram_table_plugged(domain->table, first, last);
     }
+    nyx_domain_sync_mirrors(domain, 0, UINT64_MAX);
 }
 
 typedef struct RamVisit {
@@ -587,7 +527,7 @@ static void nyx_domain_instance_init(Object *obj)
     NyxDomain *domain = NYX_DOMAIN(obj);
 
     domain->large_pages = true;
-    domain->generation = nyx_domain_next_generation();
+    domain->generation = nyx_iotlb_next_generation();
     QTAILQ_INIT(&domain->endpoints);
 }
 

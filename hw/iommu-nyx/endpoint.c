@@ -215,6 +215,7 @@ void nyx_endpoint_add_function(NyxEndpoint *ep, NyxFunction *fn)
 {
     fn->endpoint = ep;
     QTAILQ_INSERT_TAIL(&ep->functions, fn, link);
+    nyx_endpoint_expect_backend(ep, nyx_backend_dma(fn->dev));
     if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
         nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev,
                              MEMORY_REGION(&ep->gate));
@@ -235,13 +236,32 @@ void nyx_endpoint_remove_function(NyxEndpoint *ep, NyxFunction *fn)
  */
 static void publish_domain(NyxEndpoint *ep, NyxDomain *domain)
 {
-    if (domain && nyx_domain_translates(domain)) {
+    if (domain && nyx_endpoint_needs_translation(ep, domain)) {
         nyx_endpoint_need_peers(ep, domain);
         qatomic_rcu_set(&ep->domain, domain);
+        nyx_endpoint_forget_translations(ep);
+        /* If the view is new, it is the view that tells backends. */
+        nyx_mirror_sync(ep, 0, UINT64_MAX);
         nyx_endpoint_show(ep, domain);
     } else {
         nyx_endpoint_show(ep, domain);
         qatomic_rcu_set(&ep->domain, domain);
+        nyx_endpoint_forget_translations(ep);
+    }
+}
+
+void nyx_endpoint_forget_translations(NyxEndpoint *ep)
+{
+    if (ep->stage1.as) {
+        nyx_shadow_forget_all(&ep->stage1.shadow);
+    }
+}
+
+void nyx_endpoint_expect_backend(NyxEndpoint *ep, NyxBackendDma dma)
+{
+    if (dma > ep->backend_dma) {
+        ep->backend_dma = dma;
+        nyx_endpoint_update_view(ep);
     }
 }
 
@@ -300,6 +320,7 @@ NyxEndpoint *nyx_endpoint_new(NyxIommu *iommu, PCIBus *bus, int devfn)
     nyx_endpoint_update_policy(ep);
     nyx_endpoint_update_view(ep);
     memory_region_transaction_commit();
+    nyx_stage1_link(ep);
     return ep;
 }
 
@@ -313,11 +334,15 @@ void nyx_endpoint_free(NyxEndpoint *ep)
 {
     assert(QTAILQ_EMPTY(&ep->functions) && !ep->domain);
     timer_del(ep->timer);
+    nyx_stage1_unlink(ep);
     /* In this order: RCU frees the contents of the address spaces first. */
     address_space_destroy(&ep->as);
     address_space_destroy(&ep->trap_as);
     if (ep->peers_as.root) {
         address_space_destroy(&ep->peers_as);
+    }
+    if (ep->stage1.as) {
+        address_space_destroy(&ep->stage1_trap_as);
     }
     call_rcu1(&ep->rcu, nyx_endpoint_unparent);
 }
@@ -347,6 +372,10 @@ static void nyx_endpoint_finalize(Object *obj)
 
     qemu_bh_delete(ep->bh);
     timer_free(ep->timer);
+    if (ep->stage1.as) {
+        nyx_shadow_destroy(&ep->stage1.shadow);
+    }
+    nyx_mirror_destroy(&ep->mirror);
     nyx_iotlb_destroy(&ep->iotlb);
     nyx_fault_log_destroy(&ep->log);
     qemu_mutex_destroy(&ep->lock);

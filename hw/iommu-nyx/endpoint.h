@@ -18,12 +18,15 @@
 #ifndef HW_IOMMU_NYX_ENDPOINT_H
 #define HW_IOMMU_NYX_ENDPOINT_H
 
+#include "backend.h"
 #include "device-state.h"
 #include "domain.h"
 #include "fault.h"
 #include "function.h"
 #include "iotlb.h"
+#include "mirror.h"
 #include "qemu/thread.h"
+#include "stage1.h"
 
 #define TYPE_NYX_ENDPOINT "nyx-endpoint"
 OBJECT_DECLARE_SIMPLE_TYPE(NyxEndpoint, NYX_ENDPOINT)
@@ -43,6 +46,7 @@ typedef struct NyxEndpointView {
     MemoryRegion ram;           /* pass-through: guest RAM */
     MemoryRegion devices;       /* the same with peer-to-peer: their memory */
     MemoryRegion system;        /* unmanaged: all of system memory */
+    MemoryRegion stage1;        /* the same behind stage 1, if there is one */
     IOMMUMemoryRegion translate;
     MemoryRegion msi;           /* the interrupt filter */
     MemoryRegion unmapped;      /* below all others: what hits nothing */
@@ -70,7 +74,12 @@ struct NyxEndpoint {
     MemoryRegion peers_memory;
     MemoryRegion peers_trap;
     AddressSpace peers_as;      /* if ever needed */
+    MemoryRegion stage1_trap;   /* if there is a stage 1: as the trap above, */
+    AddressSpace stage1_trap_as;        /* for what that refuses */
     bool blocked;               /* atomic; set at once, cleared by recovery */
+    NyxBackendDma backend_dma;  /* of the most demanding of its devices */
+    NyxStage1Link stage1;
+    NyxMirror mirror;
     NyxIotlb iotlb;
 
     NyxPolicyOverride override;
@@ -106,6 +115,23 @@ NyxFunction *nyx_endpoint_leader(NyxEndpoint *ep);
 /* Name of that function. */
 char *nyx_endpoint_name(NyxEndpoint *ep);
 
+/* A device that is about to be realized, or is, has a backend of that kind. */
+void nyx_endpoint_expect_backend(NyxEndpoint *ep, NyxBackendDma dma);
+
+/*
+ * Does an access need to be translated, or can it go to RAM directly?  Any
+ * thread.
+ */
+static inline bool nyx_endpoint_needs_translation(NyxEndpoint *ep,
+                                                  NyxDomain *domain)
+{
+    return nyx_domain_translates(domain) || qatomic_read(&ep->stage1.mr) ||
+           ep->backend_dma == NYX_BACKEND_DMA_CACHES;
+}
+
+/* A stage has changed: what was cached of both is void. */
+void nyx_endpoint_forget_translations(NyxEndpoint *ep);
+
 /* NULL: leave the domain. */
 void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain);
 
@@ -114,6 +140,7 @@ uint16_t nyx_endpoint_requester_id(const NyxEndpoint *ep);
 
 /* endpoint-view.c: make the address space and all that is in it, disabled. */
 void nyx_endpoint_init_regions(NyxEndpoint *ep);
+void nyx_endpoint_init_stage1_regions(NyxEndpoint *ep);
 
 /* interrupt-window.c: make the region view.msi. */
 void nyx_endpoint_init_msi_window(NyxEndpoint *ep);

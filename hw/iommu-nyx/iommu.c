@@ -16,12 +16,14 @@
 #include "hw/pci/pci_bus.h"
 #include "hw/pci/pci_host.h"
 #include "hw/virtio/virtio-iommu.h"
+#include "bus-ops.h"
 #include "iommu.h"
 #include "migration/blocker.h"
 #include "qapi/error.h"
 #include "qemu/module.h"
 #include "qemu/units.h"
 #include "qom/object_interfaces.h"
+#include "ram-table.h"
 #include "system/reset.h"
 #include "system/system.h"
 #include "stats.h"
@@ -171,22 +173,39 @@ static NyxEndpoint *nyx_iommu_endpoint(NyxIommu *iommu, PCIBus *bus, int devfn)
     return ep;
 }
 
-static AddressSpace *nyx_iommu_address_space(PCIBus *bus, void *opaque,
-                                             int devfn)
+static NyxDomain *wanted_domain(NyxIommu *iommu, NyxFunction *fn,
+                                NyxEndpoint *ep)
 {
-    NyxIommu *iommu = opaque;
-    NyxEndpoint *ep = nyx_iommu_endpoint(iommu, bus, devfn);
+    NyxDomain *domain = NULL;
 
-    /* So that it does not stay if the device cannot be realized after all. */
-    if (iommu->plugging && QTAILQ_EMPTY(&ep->functions)) {
-        iommu->plugging->claimed = ep;
+    if (fn->wanted_domain) {
+        domain = nyx_iommu_find_domain(iommu, fn->wanted_domain, NULL);
     }
-    return &ep->as;
+    return domain && nyx_domain_admits(domain, ep, NULL)
+           ? domain : nyx_iommu_automatic_domain(iommu, fn);
 }
 
-static const PCIIOMMUOps nyx_iommu_ops = {
-    .get_address_space = nyx_iommu_address_space,
-};
+/*
+ * A device that is being realized asks for its address space; it is known by
+ * that, so that the endpoint does not stay if it cannot be realized after all.
+ * VFIO maps everything before it is realized, and reports errors only then: its
+ * domain must be there.
+ */
+NyxEndpoint *nyx_iommu_claim_endpoint(NyxIommu *iommu, PCIBus *bus, int devfn)
+{
+    NyxEndpoint *ep = nyx_iommu_endpoint(iommu, bus, devfn);
+    NyxFunction *fn = iommu->plugging;
+
+    if (!fn || !QTAILQ_EMPTY(&ep->functions) || fn->claimed) {
+        return ep;
+    }
+    fn->claimed = ep;
+    nyx_endpoint_expect_backend(ep, nyx_backend_dma(fn->dev));
+    if (ep->backend_dma == NYX_BACKEND_DMA_MAPS && !ep->domain) {
+        nyx_endpoint_set_domain(ep, wanted_domain(iommu, fn, ep));
+    }
+    return ep;
+}
 
 /* IOAPIC, HPET, local APICs and flash end the 32-bit space. */
 #define CHIPSET_FIRST   0xfec00000ULL
@@ -205,7 +224,7 @@ static void nyx_iommu_attach_bus(NyxIommu *iommu, PCIDevice *host_bridge)
                              "nyx-peers-high", pci, 4 * GiB,
                              NYX_IOVA_LAST + 1 - 4 * GiB);
     memory_region_add_subregion(&iommu->peers, 4 * GiB, &iommu->peers_high);
-    pci_setup_iommu(iommu->bus, &nyx_iommu_ops, iommu);
+    nyx_bus_serve(iommu);
 }
 
 static void nyx_iommu_remove_endpoint(NyxIommu *iommu, NyxEndpoint *ep)
@@ -383,7 +402,6 @@ static void nyx_iommu_device_realize(DeviceListener *listener, DeviceState *dev)
 {
     NyxIommu *iommu = container_of(listener, NyxIommu, device_listener);
     PCIBus *iommu_bus, *bus;
-    NyxDomain *domain;
     NyxEndpoint *ep;
     NyxFunction *fn;
     int devfn;
@@ -398,12 +416,7 @@ static void nyx_iommu_device_realize(DeviceListener *listener, DeviceState *dev)
     pci_device_get_iommu_bus_devfn(fn->dev, &iommu_bus, &bus, &devfn);
     ep = nyx_iommu_endpoint(iommu, bus, devfn);
     if (!ep->domain) {
-        domain = fn->wanted_domain
-                 ? nyx_iommu_find_domain(iommu, fn->wanted_domain, NULL) : NULL;
-        if (!domain || !nyx_domain_admits(domain, ep, NULL)) {
-            domain = nyx_iommu_automatic_domain(iommu, fn);
-        }
-        nyx_endpoint_set_domain(ep, domain);
+        nyx_endpoint_set_domain(ep, wanted_domain(iommu, fn, ep));
     }
     fn->claimed = NULL;
     iommu->plugging = NULL;
@@ -432,6 +445,11 @@ static void nyx_iommu_ram_hotplug(void *opaque, uint64_t first, uint64_t last,
     NyxIommu *iommu = opaque;
     NyxDomain *domain;
 
+    if (iommu->ram_table && plugged) {
+        nyx_ram_table_plugged(iommu->ram_table, first, last);
+    } else if (iommu->ram_table) {
+        nyx_ram_table_unplugged(iommu->ram_table, first, last);
+    }
     QTAILQ_FOREACH(domain, &iommu->domains, link) {
         nyx_domain_ram_changed(domain, first, last, plugged);
     }
@@ -447,6 +465,7 @@ static void nyx_iommu_machine_done(Notifier *notifier, void *data)
     NyxEndpoint *ep;
 
     iommu->ready = true;
+    iommu->ram_table = nyx_ram_table_new(&iommu->ram, true);
     memory_region_transaction_begin();
     QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
         nyx_endpoint_update_view(ep);
@@ -467,12 +486,6 @@ static void nyx_iommu_realize(DeviceState *dev, Error **errp)
 {
     NyxIommu *iommu = NYX_IOMMU(dev);
 
-    if (iommu->stage1 != NYX_STAGE1_NONE) {
-        error_setg(errp, "stage1=%s is not supported yet: nyx-iommu does not "
-                   "compose with a guest-visible IOMMU; use stage1=none",
-                   NyxStage1_str(iommu->stage1));
-        return;
-    }
     error_setg(&iommu->migration_blocker, "the state of nyx-iommu cannot "
                "migrate yet");
     if (migrate_add_blocker(&iommu->migration_blocker, errp) < 0) {
@@ -586,8 +599,7 @@ static void nyx_iommu_class_init(ObjectClass *oc, const void *data)
                                    &NyxStage1_lookup, nyx_iommu_get_stage1,
                                    nyx_iommu_set_stage1);
     object_class_property_set_description(oc, "stage1",
-        "IOMMU that the guest sees (none, the default; intel, amd, virtio: not "
-        "supported yet)");
+        "IOMMU that the guest sees (none, the default; intel, amd, virtio)");
     object_class_property_add_enum(oc, "default-isolation", "NyxIsolation",
                                    &NyxIsolation_lookup,
                                    nyx_iommu_get_isolation,

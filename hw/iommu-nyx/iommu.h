@@ -27,7 +27,9 @@ struct NyxIommu {
     NyxPolicyOverride policy;
 
     PCIBus *bus;                /* root bus whose devices it serves */
+    NyxStage1Model stage1_model;
     NyxRamMap ram;
+    NyxPageTable *ram_table;    /* stage 2 of domains that have no table; RCU */
     /* Memory of PCI devices at its addresses: no chipset, no ROM, no RAM */
     MemoryRegion peers;
     MemoryRegion peers_low;
@@ -64,6 +66,9 @@ NyxPolicy nyx_iommu_policy(NyxIommu *iommu);
 
 /* By the PCI host bridge; the 64-bit one depends on the BARs of the moment. */
 NyxDeviceWindows nyx_iommu_device_windows(NyxIommu *iommu);
+
+/* That of the requester; made when there is none. */
+NyxEndpoint *nyx_iommu_claim_endpoint(NyxIommu *iommu, PCIBus *bus, int devfn);
 
 void nyx_iommu_add_domain(NyxIommu *iommu, NyxDomain *domain);
 void nyx_iommu_remove_domain(NyxIommu *iommu, NyxDomain *domain);

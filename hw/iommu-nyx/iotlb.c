@@ -14,6 +14,13 @@
 QEMU_BUILD_BUG_ON(sizeof(NyxIotlbEntry) != 32);
 QEMU_BUILD_BUG_ON(IOMMU_RW != NYX_IOTLB_PERM_MASK);
 
+uint64_t nyx_iotlb_next_generation(void)
+{
+    static uint64_t generation;
+
+    return qatomic_add_fetch(&generation, 1);
+}
+
 void nyx_iotlb_init(NyxIotlb *tlb)
 {
     *tlb = (NyxIotlb) {};

@@ -54,6 +54,9 @@ typedef struct NyxIotlb {
     uint64_t misses;
 } NyxIotlb;
 
+/* A value that no other generation has or had.  Any thread. */
+uint64_t nyx_iotlb_next_generation(void);
+
 /* Allocates nothing. */
 void nyx_iotlb_init(NyxIotlb *tlb);
 

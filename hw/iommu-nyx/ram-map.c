@@ -238,6 +238,26 @@ bool nyx_ram_map_contains(NyxRamMap *map, uint64_t first, uint64_t last)
     }
 }
 
+bool nyx_ram_map_next(NyxRamMap *map, uint64_t address, uint64_t *first,
+                      uint64_t *last)
+{
+    const NyxRamRange *next = NULL;
+
+    for (guint i = 0; i < map->ranges->len; i++) {
+        const NyxRamRange *range = &g_array_index(map->ranges, NyxRamRange, i);
+
+        if (range->mr && range->last >= address &&
+            (!next || range->first < next->first)) {
+            next = range;
+        }
+    }
+    if (next) {
+        *first = next->first;
+        *last = next->last;
+    }
+    return next;
+}
+
 static gint compare_ranges(gconstpointer a, gconstpointer b)
 {
     const NyxRamRange *ra = a, *rb = b;

@@ -56,6 +56,10 @@ bool nyx_ram_map_overlaps_window(const NyxRamMap *map, uint64_t first,
 /* Is every byte of the range RAM?  Holds for this moment. */
 bool nyx_ram_map_contains(NyxRamMap *map, uint64_t first, uint64_t last);
 
+/* The range that contains @address, or the next one above.  False: none. */
+bool nyx_ram_map_next(NyxRamMap *map, uint64_t address, uint64_t *first,
+                      uint64_t *last);
+
 /* Visit page-aligned runs of RAM, ascending; ends, false, when @fn says so. */
 typedef bool NyxRamVisit(uint64_t first, uint64_t last, void *opaque);
 bool nyx_ram_map_foreach(NyxRamMap *map, NyxRamVisit *fn, void *opaque);

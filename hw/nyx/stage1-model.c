@@ -104,10 +104,21 @@ static bool can_remap_interrupts(void)
     return !kvm_irqchip_in_kernel() || kvm_irqchip_is_split();
 }
 
-static OnOffAuto get_on_off_auto(DeviceState *model, const char *name)
+/* Has the user left it to the machine? */
+static bool is_auto(DeviceState *model, const char *name)
 {
-    return object_property_get_enum(OBJECT(model), name, "OnOffAuto",
-                                    &error_abort);
+    g_autofree char *value = object_property_get_str(OBJECT(model), name,
+                                                     &error_abort);
+
+    return g_str_equal(value, "auto");
+}
+
+static bool is_off(DeviceState *model, const char *name)
+{
+    g_autofree char *value = object_property_get_str(OBJECT(model), name,
+                                                     &error_abort);
+
+    return g_str_equal(value, "off");
 }
 
 /*
@@ -116,9 +127,8 @@ static OnOffAuto get_on_off_auto(DeviceState *model, const char *name)
  */
 static void choose_eim(DeviceState *model)
 {
-    if (!kvm_enabled() &&
-        get_on_off_auto(model, "intremap") != ON_OFF_AUTO_OFF &&
-        get_on_off_auto(model, "eim") == ON_OFF_AUTO_AUTO) {
+    if (!kvm_enabled() && !is_off(model, "intremap") &&
+        is_auto(model, "eim")) {
         qdev_prop_set_enum(model, "eim", ON_OFF_AUTO_ON);
     }
 }
@@ -139,7 +149,7 @@ static bool add_amd_function(MachineState *machine, DeviceState *model,
 static bool realize_x86(MachineState *machine, DeviceState *model,
                         NyxStage1 stage1, Error **errp)
 {
-    bool chosen = get_on_off_auto(model, "intremap") != ON_OFF_AUTO_AUTO;
+    bool chosen = !is_auto(model, "intremap");
 
     if (stage1 == NYX_STAGE1_INTEL) {
         choose_eim(model);
@@ -167,16 +177,6 @@ static bool realize_model(MachineState *machine, DeviceState *model,
     return realize_x86(machine, model, stage1, errp);
 }
 
-/* Until hw/iommu-nyx composes with stage 1. */
-bool __attribute__((weak)) nyx_iommu_attach_stage1(NyxIommu *iommu,
-                                                   DeviceState *model,
-                                                   Error **errp)
-{
-    error_setg(errp, "nyx-iommu does not compose with %s yet; use stage1=none",
-               object_get_typename(OBJECT(model)));
-    return false;
-}
-
 bool nyx_stage1_create(MachineState *machine, NyxIommu *iommu, NyxStage1 stage1,
                        const QDict *options, Error **errp)
 {
@@ -189,7 +189,7 @@ bool nyx_stage1_create(MachineState *machine, NyxIommu *iommu, NyxStage1 stage1,
                    NyxStage1_str(stage1), type);
         return false;
     }
-    object_property_add_child(OBJECT(machine), "stage1", OBJECT(model));
+    object_property_add_child(OBJECT(machine), "stage1-model", OBJECT(model));
     object_unref(OBJECT(model));
     if (stage1 == NYX_STAGE1_VIRTIO) {
         qdev_prop_set_int32(model, "addr", STAGE1_DEVFN);

@@ -1,0 +1,104 @@
+/*
+ * Nyx IOMMU: translations of both stages together, as they were found
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/lockable.h"
+#include "iotlb.h"
+#include "shadow.h"
+
+/* From here on it is cheaper to begin anew than to look for what goes. */
+#define FORGET_ALL_BYTES    (1ULL << 30)
+
+void nyx_shadow_init(NyxShadow *shadow)
+{
+    qemu_mutex_init(&shadow->lock);
+    shadow->table = nyx_page_table_new(true);
+    shadow->generation = nyx_iotlb_next_generation();
+}
+
+void nyx_shadow_destroy(NyxShadow *shadow)
+{
+    nyx_page_table_free(shadow->table);
+    qemu_mutex_destroy(&shadow->lock);
+}
+
+bool nyx_shadow_lookup(NyxShadow *shadow, uint64_t iova, NyxTranslation *t)
+{
+    return nyx_page_table_lookup(qatomic_rcu_read(&shadow->table), iova, t);
+}
+
+/* Under @lock. */
+static void begin_generation(NyxShadow *shadow)
+{
+    qatomic_store_release(&shadow->generation, nyx_iotlb_next_generation());
+}
+
+/* Under @lock. */
+static void begin_anew(NyxShadow *shadow)
+{
+    NyxPageTable *old = shadow->table;
+
+    if (nyx_page_table_mapped_bytes(old)) {
+        qatomic_rcu_set(&shadow->table, nyx_page_table_new(true));
+        nyx_page_table_free(old);
+    }
+    begin_generation(shadow);
+}
+
+/* What else is known to be allowed for the same translation */
+static IOMMUAccessFlags known_perm(NyxPageTable *table, uint64_t iova,
+                                   const NyxTranslation *t)
+{
+    NyxTranslation old;
+
+    if (nyx_page_table_lookup(table, iova, &old) &&
+        (old.gpa | (iova & old.mask)) == (t->gpa | (iova & t->mask))) {
+        return old.perm;
+    }
+    return IOMMU_NONE;
+}
+
+void nyx_shadow_fill(NyxShadow *shadow, uint64_t generation, uint64_t iova,
+                     const NyxTranslation *t)
+{
+    uint64_t first = iova & ~t->mask;
+    uint64_t last = iova | t->mask;
+    IOMMUAccessFlags perm;
+
+    if (last > NYX_IOVA_LAST || !(t->perm & IOMMU_RW)) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&shadow->lock);
+    if (shadow->generation != generation) {
+        return;
+    }
+    perm = (t->perm & IOMMU_RW) | known_perm(shadow->table, iova, t);
+    nyx_page_table_clear(shadow->table, first, last);
+    nyx_page_table_map(shadow->table, first, last, t->gpa, perm);
+    if (nyx_page_table_table_bytes(shadow->table) > NYX_SHADOW_BYTES_MAX) {
+        begin_anew(shadow);
+    }
+}
+
+void nyx_shadow_forget(NyxShadow *shadow, uint64_t first, uint64_t last)
+{
+    QEMU_LOCK_GUARD(&shadow->lock);
+    if (last - first >= FORGET_ALL_BYTES - 1) {
+        begin_anew(shadow);
+        return;
+    }
+    /* The table before the generation: see nyx_iotlb_fill(). */
+    nyx_page_table_clear(shadow->table, first, last);
+    begin_generation(shadow);
+}
+
+void nyx_shadow_forget_all(NyxShadow *shadow)
+{
+    QEMU_LOCK_GUARD(&shadow->lock);
+    begin_anew(shadow);
+}

@@ -1,0 +1,248 @@
+/*
+ * Nyx IOMMU: the IOMMU that the guest sees, in front of ours
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/pci/pci_bus.h"
+#include "bus-ops.h"
+#include "endpoint.h"
+#include "iommu.h"
+#include "mirror.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "stage1.h"
+#include "trace.h"
+
+/* What stage 1 tells us */
+
+static void stage1_notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
+{
+    NyxEndpoint *ep = container_of(n, NyxEndpoint, stage1.unmapped);
+    uint64_t last = entry->iova + entry->addr_mask;
+
+    if ((entry->perm & IOMMU_RW) != IOMMU_NONE) {
+        nyx_mirror_map(ep, entry);
+        return;
+    }
+    trace_nyx_stage1_unmap(nyx_endpoint_requester_id(ep), entry->iova, last);
+    nyx_shadow_forget(&ep->stage1.shadow, entry->iova, last);
+    nyx_mirror_unmap(ep, entry->iova, last);
+}
+
+/* A device's own cache (ATS) is to forget: that is for backends to know. */
+static void stage1_notify_device_iotlb(IOMMUNotifier *n, IOMMUTLBEntry *entry)
+{
+    NyxEndpoint *ep = container_of(n, NyxEndpoint, stage1.device_iotlb);
+
+    nyx_mirror_unmap(ep, entry->iova, entry->iova + entry->addr_mask);
+}
+
+static void stop_listening(NyxStage1Link *s)
+{
+    if (s->notifies) {
+        memory_region_unregister_iommu_notifier(MEMORY_REGION(s->mr),
+                                                &s->unmapped);
+        s->notifies = false;
+    }
+    if (s->notifies_device_iotlb) {
+        memory_region_unregister_iommu_notifier(MEMORY_REGION(s->mr),
+                                                &s->device_iotlb);
+        s->notifies_device_iotlb = false;
+    }
+}
+
+/*
+ * AMD-Vi counts the pages of a notifier's range in 64 bits, so it must neither
+ * be all of them nor end within one.
+ */
+#define LAST_ADDRESS    ((HWADDR_MAX & ~(NYX_PAGE_SIZE - 1)) - 1)
+
+static bool start_listening(NyxStage1Link *s, IOMMUMemoryRegion *mr,
+                            IOMMUNotifierFlag flags, Error **errp)
+{
+    iommu_notifier_init(&s->unmapped, stage1_notify,
+                        IOMMU_NOTIFIER_UNMAP | (flags & IOMMU_NOTIFIER_MAP),
+                        0, LAST_ADDRESS, 0);
+    s->notifies = !memory_region_register_iommu_notifier(MEMORY_REGION(mr),
+                                                         &s->unmapped, errp);
+    if (s->notifies && (flags & IOMMU_NOTIFIER_DEVIOTLB_UNMAP)) {
+        /* If there is none, its plain invalidations have to do. */
+        iommu_notifier_init(&s->device_iotlb, stage1_notify_device_iotlb,
+                            IOMMU_NOTIFIER_DEVIOTLB_UNMAP, 0, LAST_ADDRESS, 0);
+        s->notifies_device_iotlb =
+            !memory_region_register_iommu_notifier(MEMORY_REGION(mr),
+                                                   &s->device_iotlb, NULL);
+    }
+    return s->notifies;
+}
+
+bool nyx_stage1_listen(NyxEndpoint *ep, IOMMUNotifierFlag flags, Error **errp)
+{
+    NyxStage1Link *s = &ep->stage1;
+    ERRP_GUARD();
+
+    if (!s->mr) {
+        return true;
+    }
+    stop_listening(s);
+    if (start_listening(s, s->mr, flags, errp)) {
+        return true;
+    }
+    /* As before: without what it cannot tell of. */
+    start_listening(s, s->mr, IOMMU_NOTIFIER_NONE, NULL);
+    return false;
+}
+
+void nyx_stage1_replay(NyxEndpoint *ep)
+{
+    NyxStage1Link *s = &ep->stage1;
+
+    if (s->notifies && (s->unmapped.notifier_flags & IOMMU_NOTIFIER_MAP)) {
+        memory_region_iommu_replay(s->mr, &s->unmapped);
+    }
+}
+
+/* On and off */
+
+/*
+ * Without UNMAP notifications (VT-d with snoop-control=on has none) nothing is
+ * cached, and every DMA asks stage 1.
+ */
+static void begin_translation(NyxEndpoint *ep, IOMMUMemoryRegion *mr)
+{
+    NyxStage1Link *s = &ep->stage1;
+    IOMMUNotifierFlag wanted = nyx_mirror_flags(ep);
+    Error *local_err = NULL;
+
+    if (!start_listening(s, mr, wanted, &local_err)) {
+        if (wanted) {
+            error_reportf_err(local_err, "nyx-iommu: stage 1 cannot tell the "
+                              "device's backend of its mappings: ");
+        } else {
+            error_free(local_err);
+        }
+    }
+    nyx_shadow_forget_all(&s->shadow);
+    qatomic_rcu_set(&s->mr, mr);
+    nyx_endpoint_update_view(ep);
+}
+
+static void end_translation(NyxEndpoint *ep)
+{
+    NyxStage1Link *s = &ep->stage1;
+
+    stop_listening(s);
+    qatomic_rcu_set(&s->mr, NULL);
+    nyx_shadow_forget_all(&s->shadow);
+    nyx_endpoint_update_view(ep);
+}
+
+static void stage1_region_add(MemoryListener *listener,
+                              MemoryRegionSection *section)
+{
+    NyxStage1Link *s = container_of(listener, NyxStage1Link, listener);
+
+    if (memory_region_is_iommu(section->mr)) {
+        s->seen = IOMMU_MEMORY_REGION(section->mr);
+    }
+}
+
+static void stage1_region_del(MemoryListener *listener,
+                              MemoryRegionSection *section)
+{
+    NyxStage1Link *s = container_of(listener, NyxStage1Link, listener);
+
+    if (memory_region_is_iommu(section->mr)) {
+        s->seen = NULL;
+    }
+}
+
+/*
+ * After all other listeners: what follows changes the memory map once more, and
+ * so calls them anew.
+ */
+static void stage1_commit(MemoryListener *listener)
+{
+    NyxEndpoint *ep = container_of(listener, NyxEndpoint, stage1.listener);
+    NyxStage1Link *s = &ep->stage1;
+    IOMMUMemoryRegion *seen = s->seen;
+
+    if (seen == s->mr) {
+        return;
+    }
+    trace_nyx_stage1_switch(nyx_endpoint_requester_id(ep), !!seen);
+    if (s->mr) {
+        end_translation(ep);
+        nyx_mirror_sync(ep, 0, UINT64_MAX);
+    }
+    if (seen) {
+        begin_translation(ep, seen);
+        nyx_mirror_sync(ep, 0, UINT64_MAX);
+    }
+}
+
+/* Endpoints */
+
+static bool is_model(NyxEndpoint *ep, DeviceState *dev)
+{
+    return object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE) &&
+           pci_get_bus(PCI_DEVICE(dev)) == ep->bus &&
+           PCI_DEVICE(dev)->devfn == ep->devfn;
+}
+
+void nyx_stage1_link(NyxEndpoint *ep)
+{
+    const NyxStage1Model *model = &ep->iommu->stage1_model;
+    NyxStage1Link *s = &ep->stage1;
+
+    if (!model->dev || is_model(ep, model->dev)) {
+        return;
+    }
+    s->as = model->ops->get_address_space(ep->bus, model->opaque, ep->devfn);
+    nyx_shadow_init(&s->shadow);
+    nyx_endpoint_init_stage1_regions(ep);
+    s->listener = (MemoryListener) {
+        .name = "nyx-stage1",
+        .priority = MEMORY_LISTENER_PRIORITY_DEV_BACKEND + 1,
+        .region_add = stage1_region_add,
+        .region_del = stage1_region_del,
+        .commit = stage1_commit,
+    };
+    memory_listener_register(&s->listener, s->as);
+    nyx_endpoint_update_view(ep);
+}
+
+void nyx_stage1_unlink(NyxEndpoint *ep)
+{
+    NyxStage1Link *s = &ep->stage1;
+
+    if (s->as) {
+        memory_listener_unregister(&s->listener);
+        stop_listening(s);
+    }
+}
+
+bool nyx_iommu_attach_stage1(NyxIommu *iommu, DeviceState *model, Error **errp)
+{
+    NyxEndpoint *ep;
+
+    if (!iommu->bus || iommu->bus->iommu_opaque == iommu) {
+        error_setg(errp, "%s does not serve the root bus of nyx-pc",
+                   object_get_typename(OBJECT(model)));
+        return false;
+    }
+    iommu->stage1_model = (NyxStage1Model) {
+        .dev = model,
+        .ops = iommu->bus->iommu_ops,
+        .opaque = iommu->bus->iommu_opaque,
+    };
+    nyx_bus_serve(iommu);
+    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
+        nyx_stage1_link(ep);
+    }
+    return true;
+}

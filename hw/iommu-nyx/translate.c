@@ -1,0 +1,370 @@
+/*
+ * Nyx IOMMU: translation of a device's accesses
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * An access goes through stage 1, if the guest has that translate, and then
+ * through stage 2, the domain.  What either refuses leads to a trap.  This is
+ * the path of each DMA: it takes no lock, unless it asks stage 1.
+ */
+
+#include "qemu/osdep.h"
+#include "endpoint.h"
+#include "iommu.h"
+#include "qemu/module.h"
+#include "system/address-spaces.h"
+#include "translate.h"
+
+/* Stage 2 */
+
+NyxPageTable *nyx_endpoint_table(NyxEndpoint *ep, NyxDomain *domain)
+{
+    NyxPageTable *table = qatomic_rcu_read(&domain->table);
+
+    return table ?: qatomic_rcu_read(&ep->iommu->ram_table);
+}
+
+/* What a domain with peer-to-peer and without a table allows besides RAM */
+static bool is_peer_memory(NyxEndpoint *ep, NyxDomain *domain, uint64_t address)
+{
+    return domain->peer_to_peer && !qatomic_read(&domain->table) &&
+           !nyx_ram_map_in_window(&ep->iommu->ram, address) &&
+           address <= NYX_IOVA_LAST;
+}
+
+void nyx_endpoint_stage2(NyxEndpoint *ep, NyxDomain *domain, uint64_t address,
+                         NyxTranslation *t)
+{
+    NyxPageTable *table = nyx_endpoint_table(ep, domain);
+
+    if (table && nyx_page_table_lookup(table, address, t)) {
+        return;
+    }
+    *t = (NyxTranslation) { .mask = NYX_PAGE_SIZE - 1 };
+    if (is_peer_memory(ep, domain, address)) {
+        t->gpa = address & ~t->mask;
+        t->perm = IOMMU_RW;
+    }
+}
+
+NyxFaultType nyx_endpoint_refusal(NyxEndpoint *ep, uint64_t address,
+                                  IOMMUAccessFlags flag)
+{
+    NyxDomain *domain = qatomic_rcu_read(&ep->domain);
+    NyxTranslation t;
+
+    if (qatomic_read(&ep->blocked) || !domain) {
+        return NYX_FAULT_TYPE_BLOCKED;
+    }
+    if (address > NYX_IOVA_LAST) {
+        return NYX_FAULT_TYPE_ADDRESS_WIDTH;
+    }
+    nyx_endpoint_stage2(ep, domain, address, &t);
+    return (t.perm & IOMMU_RW) && !(t.perm & flag) ? NYX_FAULT_TYPE_PERMISSION
+                                                   : NYX_FAULT_TYPE_UNMAPPED;
+}
+
+/* Refusal */
+
+/*
+ * QEMU itself refuses an access with MemTxAttrs.memory that hits no memory, so
+ * it never comes to the trap.  It is translated once, though: an IOMMU index
+ * of its own tells it, and the translation records it.  Beside that, an index
+ * says what stage 1's index is.
+ */
+#define INDEX_MEMORY_ONLY   1
+#define INDEX_STAGE1_SHIFT  1
+
+static int nyx_attrs_to_index(IOMMUMemoryRegion *mr, MemTxAttrs attrs)
+{
+    NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
+    IOMMUMemoryRegion *stage1 = qatomic_rcu_read(&ep->stage1.mr);
+    int index = attrs.memory ? INDEX_MEMORY_ONLY : 0;
+
+    if (stage1) {
+        int inner = memory_region_iommu_attrs_to_index(stage1, attrs);
+
+        assert(inner < NYX_STAGE1_INDEXES);
+        index |= inner << INDEX_STAGE1_SHIFT;
+    }
+    return index;
+}
+
+static int nyx_gate_attrs_to_index(IOMMUMemoryRegion *mr, MemTxAttrs attrs)
+{
+    return attrs.memory ? INDEX_MEMORY_ONLY : 0;
+}
+
+static int nyx_num_indexes(IOMMUMemoryRegion *mr)
+{
+    return NYX_STAGE1_INDEXES << INDEX_STAGE1_SHIFT;
+}
+
+typedef struct Refusal {
+    AddressSpace *trap;
+    NyxFaultType type;
+    hwaddr iova;
+    hwaddr address;             /* that is recorded */
+} Refusal;
+
+/*
+ * The trap records an access when, and if, it really happens.  Not so one that
+ * a backend asks for (vhost looks at addresses only, and would find memory), or
+ * that never comes to the trap: these are refused, and recorded, at once.
+ */
+static IOMMUTLBEntry refuse(NyxEndpoint *ep, const Refusal *r,
+                            IOMMUAccessFlags flag, int index)
+{
+    IOMMUTLBEntry entry = {
+        .target_as = r->trap,
+        .iova = r->iova & ~(hwaddr)(NYX_PAGE_SIZE - 1),
+        .translated_addr = r->address & ~(hwaddr)(NYX_PAGE_SIZE - 1),
+        .addr_mask = NYX_PAGE_SIZE - 1,
+        .perm = flag,
+    };
+
+    if (flag != IOMMU_NONE && ((index & INDEX_MEMORY_ONLY) ||
+                               ep->backend_dma != NYX_BACKEND_DMA_LOCAL)) {
+        nyx_endpoint_fault(ep, r->type,
+                           flag == IOMMU_RO ? NYX_ACCESS_R : NYX_ACCESS_W,
+                           r->address, 1, false);
+        entry.perm = IOMMU_NONE;
+    }
+    return entry;
+}
+
+/* @address: what stage 2 was asked for */
+static IOMMUTLBEntry refuse_stage2(NyxEndpoint *ep, hwaddr iova, hwaddr address,
+                                   IOMMUAccessFlags flag, int index)
+{
+    Refusal r = {
+        .trap = &ep->trap_as,
+        .type = nyx_endpoint_refusal(ep, address, flag),
+        .iova = iova,
+        .address = address,
+    };
+
+    return refuse(ep, &r, flag, index);
+}
+
+static IOMMUTLBEntry refuse_stage1(NyxEndpoint *ep, hwaddr iova,
+                                   IOMMUAccessFlags flag, int index)
+{
+    Refusal r = {
+        .trap = &ep->stage1_trap_as,
+        .type = NYX_FAULT_TYPE_STAGE1,
+        .iova = iova,
+        .address = iova,
+    };
+
+    return refuse(ep, &r, flag, index);
+}
+
+/* The gate of the trap, for DMA that is not translated otherwise */
+
+static IOMMUTLBEntry nyx_gate_translate(IOMMUMemoryRegion *mr, hwaddr iova,
+                                        IOMMUAccessFlags flag, int index)
+{
+    return refuse_stage2(container_of(mr, NyxEndpoint, gate), iova, iova, flag,
+                         index);
+}
+
+/* Nothing is mapped there; QEMU's own replay would try each page of 2^64. */
+static void nyx_gate_replay(IOMMUMemoryRegion *mr, IOMMUNotifier *n)
+{
+}
+
+static void nyx_gate_class_init(ObjectClass *oc, const void *data)
+{
+    IOMMUMemoryRegionClass *imrc = IOMMU_MEMORY_REGION_CLASS(oc);
+
+    imrc->translate = nyx_gate_translate;
+    imrc->attrs_to_index = nyx_gate_attrs_to_index;
+    imrc->num_indexes = nyx_num_indexes;
+    imrc->replay = nyx_gate_replay;
+}
+
+/* Both stages */
+
+static IOMMUTLBEntry final(NyxEndpoint *ep, NyxDomain *domain, hwaddr iova,
+                           const NyxTranslation *t)
+{
+    return (IOMMUTLBEntry) {
+        .target_as = likely(!domain->peer_to_peer) ||
+                     nyx_ram_map_in_window(&ep->iommu->ram, t->gpa)
+                     ? &address_space_memory : &ep->peers_as,
+        .iova = iova & ~t->mask,
+        .translated_addr = t->gpa,
+        .addr_mask = t->mask,
+        .perm = t->perm,
+    };
+}
+
+/* The part of stage 1's mapping that one mapping of stage 2 continues */
+static NyxTranslation join(const IOMMUTLBEntry *first, hwaddr address,
+                           const NyxTranslation *second)
+{
+    uint64_t mask = MIN(first->addr_mask | (NYX_PAGE_SIZE - 1), second->mask);
+
+    return (NyxTranslation) {
+        .gpa = (second->gpa | (address & second->mask)) & ~mask,
+        .mask = mask,
+        .perm = first->perm & second->perm & IOMMU_RW,
+    };
+}
+
+static IOMMUTLBEntry ask_both(NyxEndpoint *ep, NyxDomain *domain,
+                              IOMMUMemoryRegion *stage1, hwaddr iova,
+                              IOMMUAccessFlags flag, int index)
+{
+    IOMMUMemoryRegionClass *imrc =
+        memory_region_get_iommu_class_nocheck(stage1);
+    uint64_t generation = nyx_shadow_generation(&ep->stage1.shadow);
+    int inner = index >> INDEX_STAGE1_SHIFT;
+    NyxTranslation second, both;
+    IOMMUTLBEntry first;
+    hwaddr address;
+
+    first = imrc->translate(stage1, iova, flag, inner);
+    if ((first.perm & flag) != flag ||
+        first.target_as != &address_space_memory) {
+        return refuse_stage1(ep, iova, flag, index);
+    }
+    address = (first.translated_addr & ~first.addr_mask) |
+              (iova & first.addr_mask);
+    nyx_endpoint_stage2(ep, domain, address, &second);
+    if ((second.perm & flag) != flag) {
+        return refuse_stage2(ep, iova, address, flag, index);
+    }
+    both = join(&first, address, &second);
+    if (ep->stage1.notifies && !inner) {
+        nyx_shadow_fill(&ep->stage1.shadow, generation, iova, &both);
+    }
+    return final(ep, domain, iova, &both);
+}
+
+/* Index 0 is for requests that are not translated yet: these are cached. */
+static bool known(NyxEndpoint *ep, hwaddr iova, int index, NyxTranslation *t)
+{
+    NyxShadow *shadow = &ep->stage1.shadow;
+    uint64_t generation = nyx_shadow_generation(shadow);
+
+    if (unlikely(index >> INDEX_STAGE1_SHIFT)) {
+        return false;
+    }
+    if (nyx_iotlb_lookup(&ep->iotlb, generation, iova, t)) {
+        return true;
+    }
+    if (!nyx_shadow_lookup(shadow, iova, t)) {
+        return false;
+    }
+    nyx_iotlb_fill(&ep->iotlb, generation, iova, t);
+    return true;
+}
+
+static IOMMUTLBEntry translate_both(NyxEndpoint *ep, NyxDomain *domain,
+                                    IOMMUMemoryRegion *stage1, hwaddr iova,
+                                    IOMMUAccessFlags flag, int index)
+{
+    NyxTranslation t;
+
+    if (likely(known(ep, iova, index, &t) && (t.perm & flag) == flag)) {
+        return final(ep, domain, iova, &t);
+    }
+    return ask_both(ep, domain, stage1, iova, flag, index);
+}
+
+/* Stage 2 alone */
+
+/*
+ * Look up @iova for @domain.  The generation is read before the table: what is
+ * cached under it cannot be older than it.
+ */
+static void lookup_stage2(NyxEndpoint *ep, NyxDomain *domain, hwaddr iova,
+                          NyxTranslation *t)
+{
+    uint64_t generation = qatomic_load_acquire(&domain->generation);
+
+    if (!nyx_iotlb_lookup(&ep->iotlb, generation, iova, t)) {
+        nyx_endpoint_stage2(ep, domain, iova, t);
+        nyx_iotlb_fill(&ep->iotlb, generation, iova, t);
+    }
+}
+
+/* Ask the view that the endpoint has now. */
+static IOMMUTLBEntry ask_view(NyxEndpoint *ep, hwaddr iova)
+{
+    return (IOMMUTLBEntry) {
+        .target_as = &ep->as,
+        .iova = iova & ~(hwaddr)(NYX_PAGE_SIZE - 1),
+        .translated_addr = iova & ~(hwaddr)(NYX_PAGE_SIZE - 1),
+        .addr_mask = NYX_PAGE_SIZE - 1,
+        .perm = IOMMU_RW,
+    };
+}
+
+static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
+                                   IOMMUAccessFlags flag, int index)
+{
+    NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
+    NyxDomain *domain = qatomic_rcu_read(&ep->domain);
+    IOMMUMemoryRegion *stage1 = qatomic_rcu_read(&ep->stage1.mr);
+    NyxTranslation t;
+
+    if (unlikely(!domain || qatomic_read(&ep->blocked))) {
+        return refuse_stage2(ep, iova, iova, flag, index);
+    }
+    if (stage1) {
+        return translate_both(ep, domain, stage1, iova, flag, index);
+    }
+    /* It has just left a table, or stage 1 has just let go. */
+    if (unlikely(!nyx_endpoint_needs_translation(ep, domain))) {
+        return ask_view(ep, iova);
+    }
+    lookup_stage2(ep, domain, iova, &t);
+    if (likely((t.perm & flag) == flag)) {
+        return final(ep, domain, iova, &t);
+    }
+    return refuse_stage2(ep, iova, iova, flag, index);
+}
+
+static int nyx_notify_flag_changed(IOMMUMemoryRegion *mr,
+                                   IOMMUNotifierFlag old, IOMMUNotifierFlag new,
+                                   Error **errp)
+{
+    NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
+
+    return nyx_mirror_set_flags(ep, new, errp) ? 0 : -ENOTSUP;
+}
+
+static void nyx_replay(IOMMUMemoryRegion *mr, IOMMUNotifier *n)
+{
+    nyx_mirror_replay(container_of(mr, NyxEndpoint, view.translate), n);
+}
+
+static void nyx_translate_class_init(ObjectClass *oc, const void *data)
+{
+    IOMMUMemoryRegionClass *imrc = IOMMU_MEMORY_REGION_CLASS(oc);
+
+    imrc->translate = nyx_translate;
+    imrc->attrs_to_index = nyx_attrs_to_index;
+    imrc->num_indexes = nyx_num_indexes;
+    imrc->notify_flag_changed = nyx_notify_flag_changed;
+    imrc->replay = nyx_replay;
+}
+
+static const TypeInfo nyx_translate_types[] = {
+    {
+        .name = TYPE_NYX_TRANSLATE,
+        .parent = TYPE_IOMMU_MEMORY_REGION,
+        .class_init = nyx_translate_class_init,
+    }, {
+        .name = TYPE_NYX_GATE,
+        .parent = TYPE_IOMMU_MEMORY_REGION,
+        .class_init = nyx_gate_class_init,
+    },
+};
+
+DEFINE_TYPES(nyx_translate_types)
