@@ -42,10 +42,22 @@ DECLARE_OBJ_CHECKERS(NyxPcState, NyxPcClass, NYX_PC, TYPE_NYX_PC)
 
 /*
  * Virtio devices use the DMA address space of their PCI device only with
- * iommu_platform=on, which needs the modern interface.
+ * iommu_platform=on, which needs the modern interface.  Later lines win.
  */
 static GlobalProperty nyx_pc_compat[] = {
     { TYPE_VIRTIO_DEVICE, "iommu_platform", "on" },
+    /*
+     * Their backends, but for a few, cannot translate.  nyx-iommu lets them in
+     * where a domain allows all RAM, which is what they have.
+     */
+    { "vhost-scsi", "iommu_platform", "off", .optional = true },
+    { "vhost-user-base", "iommu_platform", "off", .optional = true },
+    { "vhost-user-blk", "iommu_platform", "off", .optional = true },
+    { "vhost-user-fs-device", "iommu_platform", "off", .optional = true },
+    { "vhost-user-gpu", "iommu_platform", "off", .optional = true },
+    { "vhost-user-scmi", "iommu_platform", "off", .optional = true },
+    { "vhost-user-scsi", "iommu_platform", "off", .optional = true },
+    { "vhost-user-vsock-device", "iommu_platform", "off", .optional = true },
     /*
      * What is refused goes through bounce buffers: a request must not wait for
      * ever for a larger one than there can be.
