@@ -18,15 +18,6 @@
 #include "net/vhost_net.h"
 #include "qapi/error.h"
 
-/*
- * Backends that hold translations of their own: not before the endpoints tell
- * them of every change.
- */
-static bool backends_are_notified(void)
-{
-    return false;
-}
-
 /* Other models do not use the vhost that a netdev may have. */
 static NyxBackend netdev_backend(PCIDevice *dev)
 {
@@ -220,21 +211,8 @@ bool nyx_backend_can_join(PCIDevice *dev, NyxDomain *domain, Error **errp)
                    "put it into a domain with isolation=unmanaged", why);
         return false;
     }
-    switch (nyx_backend_dma(dev)) {
-    case NYX_BACKEND_DMA_LOCAL:
-        return true;
-    case NYX_BACKEND_DMA_ALL_RAM:
-        return all_ram_can_join(dev, domain, errp);
-    default:
-        if (backends_are_notified()) {
-            return true;
-        }
-        error_setg(errp, "confining a device with a %s backend is not "
-                   "supported yet; use an emulated device, or a domain with "
-                   "isolation=unmanaged",
-                   NyxBackend_str(nyx_device_backend(dev)));
-        return false;
-    }
+    return nyx_backend_dma(dev) != NYX_BACKEND_DMA_ALL_RAM ||
+           all_ram_can_join(dev, domain, errp);
 }
 
 bool nyx_backend_allows_table(NyxDomain *domain, Error **errp)
