@@ -17,6 +17,7 @@
 #include "net/net.h"
 #include "net/vhost_net.h"
 #include "qapi/error.h"
+#include "vfio-user-guard.h"
 
 /* Other models do not use the vhost that a netdev may have. */
 static NyxBackend netdev_backend(PCIDevice *dev)
@@ -193,6 +194,33 @@ static bool all_ram_can_join(PCIDevice *dev, NyxDomain *domain, Error **errp)
     return true;
 }
 
+/* contained=on: no process but QEMU's own gets at guest RAM by itself. */
+static bool contained_can_join(PCIDevice *dev, NyxDomain *domain, Error **errp)
+{
+    NyxBackend backend = nyx_device_backend(dev);
+
+    switch (backend) {
+    case NYX_BACKEND_EMULATED:
+    case NYX_BACKEND_VFIO:
+        return true;
+    case NYX_BACKEND_VFIO_USER:
+        if (nyx_vfio_user_shares_ram(dev)) {
+            error_setg(errp, "domain '%s' is contained, and its vfio-user "
+                       "server has got descriptors of guest RAM already; "
+                       "remove the device and add it anew to that domain",
+                       domain->id);
+            return false;
+        }
+        return true;
+    default:
+        error_setg(errp, "domain '%s' is contained, and its %s backend cannot "
+                   "work without guest RAM of its own; use an emulated or a "
+                   "vfio-user device, or a domain with contained=off",
+                   domain->id, NyxBackend_str(backend));
+        return false;
+    }
+}
+
 bool nyx_backend_can_join(PCIDevice *dev, NyxDomain *domain, Error **errp)
 {
     NyxIsolation isolation = domain ? domain->isolation
@@ -209,6 +237,10 @@ bool nyx_backend_can_join(PCIDevice *dev, NyxDomain *domain, Error **errp)
     if (why) {
         error_setg(errp, "it would bypass the IOMMU, as %s; if it must be so, "
                    "put it into a domain with isolation=unmanaged", why);
+        return false;
+    }
+    if (domain && domain->contained &&
+        !contained_can_join(dev, domain, errp)) {
         return false;
     }
     return nyx_backend_dma(dev) != NYX_BACKEND_DMA_ALL_RAM ||

@@ -10,6 +10,7 @@
 #include "backend.h"
 #include "qapi/error.h"
 #include "query.h"
+#include "vfio-user-guard.h"
 
 NyxIommuInfo *nyx_query_iommu(NyxIommu *iommu)
 {
@@ -104,6 +105,20 @@ NyxDomainInfoList *nyx_query_domains(NyxIommu *iommu)
     return list;
 }
 
+static NyxServerInfo *query_server(PCIDevice *dev)
+{
+    VuGuard *g = nyx_vu_guard_of(dev);
+    NyxServerInfo *info = g ? g_new0(NyxServerInfo, 1) : NULL;
+
+    if (g) {
+        info->connected = !qatomic_read(&g->broken);
+        info->shares_ram = !g->contained;
+        info->dma_messages = qatomic_read(&g->dma_messages);
+        info->dma_message_bytes = qatomic_read(&g->dma_bytes);
+    }
+    return info;
+}
+
 static NyxDeviceInfo *query_device(NyxFunction *fn)
 {
     NyxDeviceInfo *info = g_new0(NyxDeviceInfo, 1);
@@ -135,6 +150,11 @@ static NyxDeviceInfo *query_device(NyxFunction *fn)
     info->faults_observable = info->dma != NYX_DMA_MODE_UNMANAGED &&
                               (backend_dma == NYX_BACKEND_DMA_LOCAL ||
                                backend_dma == NYX_BACKEND_DMA_CACHES);
+    info->server = query_server(fn->dev);
+    /* Nothing but messages comes from it, and they are performed here. */
+    if (info->server && !info->server->shares_ram) {
+        info->faults_observable = true;
+    }
     return info;
 }
 

@@ -82,6 +82,13 @@ void nyx_vfio_user_device_gone(PCIDevice *dev)
     }
 }
 
+bool nyx_vfio_user_shares_ram(PCIDevice *dev)
+{
+    VuGuard *g = nyx_vu_guard_of(dev);
+
+    return g && !g->contained;
+}
+
 bool nyx_vfio_user_was_reset(PCIDevice *dev, Error **errp)
 {
     VuGuard *g = nyx_vu_guard_of(dev);

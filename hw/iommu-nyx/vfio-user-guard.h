@@ -82,6 +82,9 @@ void nyx_vu_start_relay(VuGuard *g);
 void nyx_vfio_user_device_ready(PCIDevice *dev);
 void nyx_vfio_user_device_gone(PCIDevice *dev);
 
+/* Does a server stand behind @dev that has been offered guest RAM? */
+bool nyx_vfio_user_shares_ram(PCIDevice *dev);
+
 /* False with @errp if a server stands behind @dev and has not reset it. */
 bool nyx_vfio_user_was_reset(PCIDevice *dev, Error **errp);
 

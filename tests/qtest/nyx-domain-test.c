@@ -341,10 +341,10 @@ static void test_objects(void)
                     "{ 'execute': 'object-add', 'arguments': {"
                     "  'qom-type': 'nyx-domain', 'id': 'x',"
                     "  'isolation': 'unmanaged', 'default-map': 'none' } }");
-    nyx_qmp_refused(t, "contained=on is not supported",
+    nyx_qmp_refused(t, "exclude each other",
                     "{ 'execute': 'object-add', 'arguments': {"
                     "  'qom-type': 'nyx-domain', 'id': 'x',"
-                    "  'contained': true } }");
+                    "  'isolation': 'unmanaged', 'contained': true } }");
     nyx_qmp_refused(t, "must be at most 65535",
                     "{ 'execute': 'object-add', 'arguments': {"
                     "  'qom-type': 'nyx-domain', 'id': 'x',"

@@ -57,8 +57,8 @@ static const Refused refused[] = {
       "cannot be told apart" },
     { "domain-map", "-M nyx-pc -object nyx-domain,id=dom,isolation=unmanaged,"
       "default-map=none", "exclude each other" },
-    { "domain-contained", "-M nyx-pc -object nyx-domain,id=dom,contained=on",
-      "contained=on is not supported" },
+    { "domain-contained", "-M nyx-pc -object nyx-domain,id=dom,contained=on,"
+      "isolation=unmanaged", "exclude each other" },
     { "domain-isolation", "-M nyx-pc -object nyx-domain,id=dom,isolation=some",
       "isolation" },
 };
