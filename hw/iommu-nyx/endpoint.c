@@ -162,6 +162,8 @@ void nyx_endpoint_update_policy(NyxEndpoint *ep)
         ep->policy = policy;
         nyx_fault_log_set_limit(&ep->log, policy.max_faults,
                                 policy.fault_window_ms * (int64_t)SCALE_MS);
+        nyx_fault_log_exempt(&ep->log, NYX_FAULT_TYPE_STAGE1,
+                             !policy.count_stage1);
     }
 }
 

@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bitops.h"
 #include "fault.h"
 
 #define FAULT_PAGE_SHIFT    12
@@ -109,13 +110,22 @@ static bool past_limit(const NyxFaultLog *log, uint64_t now_ns)
            within_window(log, times_get(times, 0), now_ns);
 }
 
-static NyxFaultVerdict count_fault(NyxFaultLog *log, int64_t now_ns)
+void nyx_fault_log_exempt(NyxFaultLog *log, NyxFaultType type, bool exempt)
+{
+    log->exempt = deposit32(log->exempt, type, 1, exempt);
+}
+
+static NyxFaultVerdict count_fault(NyxFaultLog *log, NyxFaultType type,
+                                   int64_t now_ns)
 {
     uint64_t steady_ns = nyx_steady_clock_read(&log->clock, now_ns);
 
     log->total++;
-    log->since_restart++;
     log->last_ns = now_ns;
+    if (log->exempt & BIT(type)) {
+        return NYX_FAULT_COUNTED;
+    }
+    log->since_restart++;
     times_add(&log->times, steady_ns);
 
     if (log->beyond) {
@@ -153,7 +163,7 @@ NyxFaultVerdict nyx_fault_log_record(NyxFaultLog *log, NyxFaultType type,
         return NYX_FAULT_CONTINUED;
     }
     ring_add(log, &piece);
-    return count_fault(log, now_ns);
+    return count_fault(log, type, now_ns);
 }
 
 void nyx_fault_log_set_domain(NyxFaultLog *log, const char *domain)

@@ -71,6 +71,7 @@ typedef struct NyxFaultLog {
     int64_t last_ns;            /* -1: never */
 
     int64_t window_ns;          /* 0: for ever */
+    uint32_t exempt;            /* bit n: type n does not count */
     NyxSteadyClock clock;
     NyxFaultTimes times;
     bool beyond;                /* the limit was passed since the restart */
@@ -92,9 +93,12 @@ void nyx_fault_log_set_domain(NyxFaultLog *log, const char *domain);
 void nyx_fault_log_set_limit(NyxFaultLog *log, uint32_t max_faults,
                              int64_t window_ns);
 
+/* Record faults of @type, but do not count them toward the limit. */
+void nyx_fault_log_exempt(NyxFaultLog *log, NyxFaultType type, bool exempt);
+
 typedef enum NyxFaultVerdict {
     NYX_FAULT_CONTINUED,    /* a further piece of the last fault: not counted */
-    NYX_FAULT_COUNTED,      /* within the limit */
+    NYX_FAULT_COUNTED,      /* within the limit, or exempt from it */
     NYX_FAULT_LIMIT,        /* this very fault went past the limit */
     NYX_FAULT_BEYOND,       /* the limit was passed before, not yet restarted */
 } NyxFaultVerdict;

@@ -20,6 +20,7 @@ const NyxPolicy nyx_policy_default = {
     .on_fault_limit = NYX_LIMIT_ACTION_QUARANTINE,
     .max_recoveries = 5,
     .scope = NYX_SCOPE_DEVICE,
+    .count_stage1 = true,
 };
 
 typedef struct NyxPolicyFieldInfo {
@@ -28,9 +29,19 @@ typedef struct NyxPolicyFieldInfo {
     const char *help;
     size_t offset;              /* in NyxPolicy */
     size_t size;
-    uint32_t max;               /* of the numbers */
-    const QEnumLookup *lookup;  /* of the others */
+    uint32_t max;               /* of a number; 0: it is none */
+    const QEnumLookup *lookup;  /* of an enumeration */
 } NyxPolicyFieldInfo;
+
+static bool visit_field(Visitor *v, const char *name, void *value,
+                        const NyxPolicyFieldInfo *info, Error **errp)
+{
+    if (info->lookup) {
+        return visit_type_enum(v, name, value, info->lookup, errp);
+    }
+    return info->max ? visit_type_uint32(v, name, value, errp)
+                     : visit_type_bool(v, name, value, errp);
+}
 
 #define FIELD(member) \
     .offset = offsetof(NyxPolicy, member), \
@@ -67,6 +78,11 @@ static const NyxPolicyFieldInfo nyx_policy_fields[NYX_POLICY__MAX] = {
         .lookup = &NyxScope_lookup,
         .help = "Whom a quarantine takes in (device, domain; machine: device)",
     },
+    [NYX_POLICY_COUNT_STAGE1] = {
+        .name = "count-stage1", .type = "bool", FIELD(count_stage1),
+        .help = "Whether what the guest's own IOMMU refuses counts "
+                "(machine: on)",
+    },
 };
 
 static void *field_of(const NyxPolicy *policy, NyxPolicyField field)
@@ -96,7 +112,7 @@ bool nyx_policy_check(const NyxPolicyOverride *override, Error **errp)
     for (int i = 0; i < NYX_POLICY__MAX; i++) {
         const NyxPolicyFieldInfo *info = &nyx_policy_fields[i];
 
-        if (!(override->set & BIT(i)) || info->lookup) {
+        if (!(override->set & BIT(i)) || !info->max) {
             continue;
         }
         if (*(uint32_t *)field_of(&override->values, i) > info->max) {
@@ -124,12 +140,7 @@ static void nyx_policy_property_get(Object *obj, Visitor *v, const char *name,
     const NyxPolicyFieldInfo *info = &nyx_policy_fields[prop->field];
     NyxPolicy policy = prop->owner->effective(obj);
 
-    if (info->lookup) {
-        visit_type_enum(v, name, field_of(&policy, prop->field), info->lookup,
-                        errp);
-    } else {
-        visit_type_uint32(v, name, field_of(&policy, prop->field), errp);
-    }
+    visit_field(v, name, field_of(&policy, prop->field), info, errp);
 }
 
 static void nyx_policy_property_set(Object *obj, Visitor *v, const char *name,
@@ -140,9 +151,7 @@ static void nyx_policy_property_set(Object *obj, Visitor *v, const char *name,
     NyxPolicyOverride new = { .set = BIT(prop->field) };
     void *value = field_of(&new.values, prop->field);
 
-    if (info->lookup
-        ? !visit_type_enum(v, name, value, info->lookup, errp)
-        : !visit_type_uint32(v, name, value, errp)) {
+    if (!visit_field(v, name, value, info, errp)) {
         return;
     }
     if (!nyx_policy_check(&new, errp)) {

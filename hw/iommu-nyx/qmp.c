@@ -280,20 +280,24 @@ void qmp_nyx_set_policy(const char *device, const char *id,
                         bool has_fault_window_ms, uint32_t fault_window_ms,
                         bool has_on_fault_limit, NyxLimitAction on_fault_limit,
                         bool has_max_recoveries, uint32_t max_recoveries,
-                        bool has_scope, NyxScope scope, Error **errp)
+                        bool has_scope, NyxScope scope,
+                        bool has_count_stage1, bool count_stage1,
+                        Error **errp)
 {
     NyxPolicyOverride new = {
         .set = has_max_faults << NYX_POLICY_MAX_FAULTS |
                has_fault_window_ms << NYX_POLICY_FAULT_WINDOW_MS |
                has_on_fault_limit << NYX_POLICY_ON_FAULT_LIMIT |
                has_max_recoveries << NYX_POLICY_MAX_RECOVERIES |
-               has_scope << NYX_POLICY_SCOPE,
+               has_scope << NYX_POLICY_SCOPE |
+               has_count_stage1 << NYX_POLICY_COUNT_STAGE1,
         .values = {
             .max_faults = max_faults,
             .fault_window_ms = fault_window_ms,
             .on_fault_limit = on_fault_limit,
             .max_recoveries = max_recoveries,
             .scope = scope,
+            .count_stage1 = count_stage1,
         },
     };
     NyxFunction *fn;
@@ -305,7 +309,7 @@ void qmp_nyx_set_policy(const char *device, const char *id,
     }
     if (!new.set) {
         error_setg(errp, "give at least one of max-faults, fault-window-ms, "
-                   "on-fault-limit, max-recoveries, scope");
+                   "on-fault-limit, max-recoveries, scope, count-stage1");
         return;
     }
     if (!nyx_policy_check(&new, errp)) {

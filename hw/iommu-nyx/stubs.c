@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "nyx/include/hw/iommu-nyx/msi-route.h"
+#include "nyx/include/hw/iommu-nyx/permission.h"
 #include "nyx/include/hw/iommu-nyx/vfio-user.h"
 #include "nyx/monitor/hmp-nyx.h"
 #include "qapi/error.h"
@@ -21,6 +22,11 @@ static void not_supported(Error **errp)
 bool nyx_iommu_allows_msi(PCIDevice *dev, uint64_t address, uint32_t data)
 {
     return true;
+}
+
+IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova, bool write)
+{
+    return IOMMU_RW;
 }
 
 bool nyx_iommu_cuts_off(PCIDevice *dev)
@@ -97,7 +103,9 @@ void qmp_nyx_set_policy(const char *device, const char *id,
                         bool has_fault_window_ms, uint32_t fault_window_ms,
                         bool has_on_fault_limit, NyxLimitAction on_fault_limit,
                         bool has_max_recoveries, uint32_t max_recoveries,
-                        bool has_scope, NyxScope scope, Error **errp)
+                        bool has_scope, NyxScope scope,
+                        bool has_count_stage1, bool count_stage1,
+                        Error **errp)
 {
     not_supported(errp);
 }

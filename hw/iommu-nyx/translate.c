@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "endpoint.h"
 #include "iommu.h"
+#include "nyx/include/hw/iommu-nyx/permission.h"
 #include "qemu/module.h"
 #include "system/address-spaces.h"
 #include "translate.h"
@@ -328,6 +329,45 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
         return final(ep, domain, iova, &t);
     }
     return refuse_stage2(ep, iova, iova, flag, index);
+}
+
+/*
+ * Of a translation that has just been found, for a backend that caches it.
+ * VT-d and AMD-Vi say all that is allowed; virtio-iommu only what it was asked
+ * for, and backends ask for both when they write.
+ */
+static IOMMUAccessFlags found_permission(NyxEndpoint *ep, hwaddr iova,
+                                         bool write)
+{
+    NyxDomain *domain = qatomic_rcu_read(&ep->domain);
+    IOMMUMemoryRegion *stage1 = qatomic_rcu_read(&ep->stage1.mr);
+    IOMMUAccessFlags asked = write ? IOMMU_WO : IOMMU_RO;
+    NyxTranslation t = {};
+
+    if (!domain || qatomic_read(&ep->blocked)) {
+        return IOMMU_NONE;
+    }
+    if (!stage1) {
+        nyx_endpoint_stage2(ep, domain, iova, &t);
+    } else if (!known(ep, iova, 0, &t)) {
+        return asked;
+    } else if (write && ep->iommu->stage1 == NYX_STAGE1_VIRTIO &&
+               (t.perm & IOMMU_RW) == IOMMU_WO) {
+        return asked | (ask_both(ep, domain, stage1, iova, IOMMU_RW, 0).perm &
+                        IOMMU_RO);
+    }
+    return t.perm & IOMMU_RW;
+}
+
+IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova, bool write)
+{
+    Object *owner = memory_region_owner(as->root);
+
+    if (!owner || !object_dynamic_cast(owner, TYPE_NYX_ENDPOINT) ||
+        nyx_endpoint_dma_mode(NYX_ENDPOINT(owner)) == NYX_DMA_MODE_UNMANAGED) {
+        return IOMMU_RW;
+    }
+    return found_permission(NYX_ENDPOINT(owner), iova, write);
 }
 
 static int nyx_notify_flag_changed(IOMMUMemoryRegion *mr,
