@@ -75,7 +75,8 @@ class QtestVM:
                 '-chardev', f'socket,id=qmp-socket,fd={fds[0]}',
                 '-object', 'monitor-qmp,id=qmp,chardev=qmp-socket',
                 '-chardev', f'socket,id=qtest-socket,fd={fds[1]}',
-                '-qtest', 'chardev:qtest-socket', *arguments]
+                '-qtest', 'chardev:qtest-socket', '-qtest-log', '/dev/null',
+                *arguments]
             self.process = subprocess.Popen(
                 command, pass_fds=(*fds, *pass_fds), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log)

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""vfio-user devices in isolation domains, against a libvfio-user server.
+
+No guest: the test drives the device, and compares the windows that its server
+was given with what the domain allows.
+"""
+
+import errno
+import json
+import random
+import shutil
+import socket
+import time
+import unittest
+
+from qemu.qmp.qmp_client import ExecuteError
+
+from nyxtest.case import needs_nyx
+from nyxtest.errors import GuestDied
+from nyxtest.paths import LOGS
+from nyxtest.qtest import QtestVM
+from nyxtest.vfiouser import LibDevice, LibServer
+
+KIB, MIB = 1 << 10, 1 << 20
+RAM = 64 * MIB
+SECONDS = 30
+DEVFN = 0x10 << 3
+BAR = 0xe0000000
+MSI_ADDRESS = 0xfee00000
+SHARED_RAM = ('-object', f'memory-backend-memfd,id=ram,size={RAM},share=on',
+              '-machine', 'memory-backend=ram')
+
+
+def vfio_user(name, path, **properties):
+    return json.dumps({'driver': 'vfio-user-pci', 'id': name,
+                       'socket': {'type': 'unix', 'path': str(path)},
+                       **properties})
+
+
+class _VfioUserTest(unittest.TestCase):
+    """A machine with one such device, vu0, in the domain "d"."""
+
+    def setUp(self):
+        self.folder = LOGS / f'{type(self).__module__}.{type(self).__name__}' \
+            / self._testMethodName
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.sockets = self.folder.with_name(self.folder.name + '.s')
+        shutil.rmtree(self.sockets, ignore_errors=True)
+        self.sockets.mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, self.sockets)
+
+    def serve(self, name='vu0'):
+        server = LibServer(self.sockets / name)
+        self.addCleanup(server.stop)
+        return server
+
+    def run_vm(self, *arguments, ram=SHARED_RAM, **options):
+        vm = QtestVM(self.folder, *ram, *arguments, memory='64M', **options)
+        self.addCleanup(vm.stop)
+        return vm
+
+    def start(self, domain='', ram=SHARED_RAM, more=()):
+        self.server = self.serve()
+        self.vm = self.run_vm(
+            '-object', f'nyx-domain,id=d{domain}', *more, '-device',
+            vfio_user('vu0', self.server.path, addr='10.0',
+                      **{'nyx-domain': 'd'}), ram=ram)
+        self.command = self.vm.monitor.command
+        self.device = LibDevice(self.vm, DEVFN, BAR)
+        self.assertEqual(self.device.get(0), LibDevice.IDENTIFICATION)
+
+    def info(self, name='vu0'):
+        return self.command('query-nyx-devices', device=name)[0]
+
+    def mappings(self, domain='d'):
+        """What the domain allows: [(first, size, access)]"""
+        path = self.folder / 'dump.json'
+        self.command('nyx-dump', filename=str(path))
+        tables = {table['domain']: table['mappings'] for table in
+                  json.loads(path.read_text())['tables']}
+        return [(m['iova'], m['size'], m['access']) for m in tables[domain]]
+
+    def assert_windows_match(self, domain='d', above=0):
+        """The server has what the domain allows, no more and no less."""
+        joined = []
+        for first, size, _ in sorted(self.mappings(domain)):
+            if joined and joined[-1][1] == first:
+                joined[-1] = (joined[-1][0], first + size)
+            else:
+                joined.append((first, first + size))
+
+        def cut(ranges):
+            return [(max(first, above), end) for first, end in ranges
+                    if end > above]
+        self.assertEqual(cut(self.server.ranges()), cut(joined))
+        self.assertEqual(self.server.errors, [])
+
+    def assert_refused(self, words, name, **arguments):
+        with self.assertRaises(ExecuteError) as caught:
+            self.command(name, **arguments)
+        self.assertIn(words, str(caught.exception))
+
+    def wait_for(self, condition, what):
+        end = time.monotonic() + SECONDS
+        while not condition():
+            self.assertLess(time.monotonic(), end, f'{what}: not in time')
+
+
+@needs_nyx
+class WindowsTest(_VfioUserTest):
+    """The server's windows are the domain's mappings, also as they change."""
+
+    def test_all_ram(self):
+        self.start()
+        self.assertEqual(self.info()['dma'], 'pass-through')
+        self.vm.write64(0x100000, 0x1122334455667788)
+        self.assertEqual(self.device.read_now(0x100000), 0x1122334455667788)
+        self.assertEqual(self.device.get(LibDevice.WAY), LibDevice.MAPPING)
+        self.assertTrue(all(fd for _, _, fd in
+                            self.server.hear().windows.values()))
+        self.assertEqual(self.server.ranges()[-1], (0x100000, RAM))
+        self.assertEqual(self.server.errors, [])
+
+    def test_a_hole_in_ram(self):
+        self.start()
+        self.command('nyx-unmap', domain='d', iova=2 * MIB, size=4 * KIB)
+        # Below, the domain allows what is ROM as long as no firmware runs.
+        self.assert_windows_match(above=MIB)
+        self.assertNotIn(True, [first <= 2 * MIB < end for first, end in
+                                self.server.ranges()])
+        self.assertNotEqual(self.device.command(
+            LibDevice.READ, 2 * MIB), 0)
+        self.assertEqual(self.device.command(
+            LibDevice.READ, 2 * MIB + 4 * KIB), 0)
+
+    def test_map_and_unmap(self):
+        self.start(',default-map=none')
+        self.assertEqual(self.server.ranges(), [])
+        self.assertEqual(self.device.read_now(0x100000), LibDevice.ALL_ONES)
+        self.command('nyx-map', domain='d', iova=0x40000000, gpa=0x200000,
+                     size=8 * KIB, access='rw')
+        self.assert_windows_match()
+        self.vm.write64(0x201000, 0xfeed)
+        self.assertEqual(self.device.read_now(0x40001000), 0xfeed)
+        self.command('nyx-unmap', domain='d', iova=0x40001000, size=4 * KIB)
+        self.assert_windows_match()
+        self.assertEqual(self.device.read_now(0x40001000), LibDevice.ALL_ONES)
+
+    def test_read_only(self):
+        self.start(',default-map=none')
+        self.command('nyx-map', domain='d', iova=0x1000, gpa=0x300000,
+                     size=4 * KIB, access='r')
+        self.assertEqual(self.server.hear().windows,
+                         {0x1000: (4 * KIB, 'r', True)})
+        self.assertEqual(self.device.command(LibDevice.WRITE, 0x1000),
+                         errno.EACCES)
+
+    def test_random_changes(self):
+        """Whatever is mapped and unmapped, in whatever order."""
+        self.start(',default-map=none')
+        rng = random.Random(1)
+        for _ in range(120):
+            iova = rng.choice((0, 0x40000000, 1 << 39)) + \
+                rng.randrange(1024) * 4 * KIB
+            size = rng.choice((1, 2, 7, 512, 600)) * 4 * KIB
+            gpa = MIB + rng.randrange(32 * MIB // (4 * KIB)) * 4 * KIB
+            try:
+                if rng.random() < 0.6:
+                    self.command('nyx-map', domain='d', iova=iova, gpa=gpa,
+                                 size=size, access='rw')
+                    self.vm.write64(gpa, iova ^ gpa)
+                    self.assertEqual(self.device.read_now(iova), iova ^ gpa)
+                else:
+                    self.command('nyx-unmap', domain='d', iova=iova,
+                                 size=size)
+                    self.assertEqual(self.device.read_now(iova),
+                                     LibDevice.ALL_ONES)
+            except ExecuteError:
+                pass                # overlaps, or is not all mapped
+            self.assert_windows_match()
+        self.assertTrue(self.server.ranges())
+        self.assertEqual(self.info()['state'], 'operational')
+
+    def test_assign(self):
+        """Into a domain with other windows, and back."""
+        self.start(more=('-object', 'nyx-domain,id=other,default-map=none'))
+        before = self.server.ranges()
+        self.command('nyx-map', domain='other', iova=0x1000, gpa=0x400000,
+                     size=64 * KIB, access='rw')
+        self.assertEqual(self.server.ranges(), before)
+        self.command('nyx-assign-device', device='vu0', domain='other')
+        self.assert_windows_match('other')
+        self.vm.write64(0x400000, 7)
+        self.assertEqual(self.device.read_now(0x1000), 7)
+        self.assertEqual(self.device.read_now(0x400000), LibDevice.ALL_ONES)
+        self.command('nyx-assign-device', device='vu0', domain='d')
+        self.assertEqual(self.server.ranges(), before)
+
+    def check_quarantine(self):
+        before = self.server.ranges()
+        self.assertTrue(before)
+        resets = self.server.resets
+        self.command('nyx-quarantine-device', device='vu0')
+        self.assertEqual(self.server.ranges(), [])
+        self.assertEqual(self.server.errors, [])
+        self.assertEqual(self.device.get(0), LibDevice.ALL_ONES)
+        self.command('nyx-recover-device', device='vu0')
+        self.assertEqual(self.server.ranges(), before)
+        self.assertEqual(self.server.errors, [])
+        self.assertGreater(self.server.resets, resets)
+        self.assertEqual(self.info()['state'], 'operational')
+        self.assertEqual(self.device.get(0), LibDevice.IDENTIFICATION)
+
+    def test_quarantine_of_all_ram(self):
+        self.start()
+        self.check_quarantine()
+
+    def test_quarantine_of_a_table(self):
+        self.start(',default-map=none')
+        self.command('nyx-map', domain='d', iova=0, gpa=0x100000,
+                     size=12 * KIB, access='rw')
+        self.check_quarantine()
+        self.assertEqual(self.device.command(LibDevice.READ, 0x1000), 0)
+
+    def test_mapping_in_quarantine(self):
+        """What is mapped meanwhile is there after recovery, not before."""
+        self.start(',default-map=none')
+        self.command('nyx-quarantine-device', device='vu0')
+        self.command('nyx-map', domain='d', iova=0, gpa=0x100000,
+                     size=4 * KIB, access='rw')
+        self.assertEqual(self.server.ranges(), [])
+        self.command('nyx-recover-device', device='vu0')
+        self.assert_windows_match()
+
+    def test_unmanaged(self):
+        self.start(',isolation=unmanaged')
+        self.assertEqual(self.info()['dma'], 'unmanaged')
+        self.vm.write64(0x100000, 5)
+        self.assertEqual(self.device.read_now(0x100000), 5)
+
+    def test_interrupts(self):
+        """MSI-X passes the interrupt filter, and none does in quarantine."""
+        self.start()
+        self.vm.enable_msix(DEVFN, BAR + 0x1000, 2, MSI_ADDRESS, 0x41)
+
+        def delivered():
+            return self.info()['interrupts']['delivered']
+        self.assertEqual(self.device.command(LibDevice.IRQ, 0, data=2), 0)
+        self.wait_for(lambda: delivered() == 1, 'the interrupt')
+
+
+@needs_nyx
+class ContainedTest(_VfioUserTest):
+    """contained=on: no descriptor of guest RAM, DMA by message."""
+
+    def test_messages(self):
+        self.start(',contained=on')
+        self.assertTrue(self.server.ranges())
+        self.assertEqual([fd for _, _, fd in
+                          self.server.windows.values() if fd], [])
+        before = self.info()['server']
+        self.assertEqual((before['connected'], before['shares-ram'],
+                          before['dma-messages']), (True, False, 0))
+        self.assertTrue(self.info()['faults-observable'])
+        self.vm.write64(0x100008, 0xabcd)
+        # While the VM waits for the register, and while it does not
+        self.assertEqual(self.device.read_now(0x100008), 0xabcd)
+        self.assertEqual(self.device.get(LibDevice.WAY), LibDevice.MESSAGE)
+        self.assertEqual(self.device.command(
+            LibDevice.WRITE, 0x200000, MIB, data=0x5555), 0)
+        self.assertEqual(self.vm.read(0x200000, MIB),
+                         (0x5555).to_bytes(8, 'little') * (MIB // 8))
+        after = self.info()['server']
+        self.assertEqual(after['dma-messages'], 2)
+        self.assertEqual(after['dma-message-bytes'], MIB + 8)
+        self.assertEqual(self.info()['total-faults'], 0)
+
+    def test_windows(self):
+        self.start(',contained=on,default-map=none')
+        self.command('nyx-map', domain='d', iova=0x7000, gpa=0x200000,
+                     size=8 * KIB, access='rw')
+        self.assert_windows_match()
+        self.vm.write64(0x200000, 99)
+        self.assertEqual(self.device.read_now(0x7000), 99)
+
+    def test_ram_without_descriptor(self):
+        """RAM that is no file has none to send: messages, contained or not."""
+        self.start(ram=())
+        self.vm.write64(0x100000, 77)
+        self.assertEqual(self.device.read_now(0x100000), 77)
+        self.assertEqual(self.device.get(LibDevice.WAY), LibDevice.MESSAGE)
+
+    private = ('-object', f'memory-backend-memfd,id=ram,size={RAM},share=off',
+               '-machine', 'memory-backend=ram')
+
+    def test_private_ram_is_refused(self):
+        with self.assertRaises(GuestDied) as caught:
+            self.start(ram=self.private)
+        self.assertIn('use share=on, or a domain with contained=on',
+                      str(caught.exception))
+
+    def test_private_ram_contained(self):
+        self.start(',contained=on', ram=self.private)
+        self.vm.write64(0x100000, 78)
+        self.assertEqual(self.device.read_now(0x100000), 78)
+
+    def test_moving(self):
+        """What has left cannot be taken back; what has not may stay so."""
+        self.start(more=('-object', 'nyx-domain,id=tight,contained=on'))
+        self.assert_refused('has got descriptors of guest RAM already',
+                            'nyx-assign-device', device='vu0', domain='tight')
+        self.assertEqual(self.info()['domain'], 'd')
+        self.assertEqual(self.device.get(0), LibDevice.IDENTIFICATION)
+
+    def test_moving_out(self):
+        self.start(',contained=on', more=('-object', 'nyx-domain,id=open'))
+        self.command('nyx-assign-device', device='vu0', domain='open')
+        self.assertEqual([fd for _, _, fd in
+                          self.server.hear().windows.values() if fd], [])
+        self.command('nyx-assign-device', device='vu0', domain='d')
+        self.assertFalse(self.info()['server']['shares-ram'])
+
+    def test_other_backends_are_refused(self):
+        path = self.sockets / 'vhost'
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            with self.assertRaises(GuestDied) as caught:
+                self.run_vm('-object', 'nyx-domain,id=d,contained=on',
+                            '-chardev', f'socket,id=c,path={path}',
+                            '-device', 'vhost-user-blk-pci,id=b,chardev=c,'
+                            'nyx-domain=d')
+        self.assertIn("domain 'd' is contained, and its vhost-user backend",
+                      str(caught.exception))
