@@ -127,7 +127,7 @@ static IOMMUTLBEntry refuse(NyxEndpoint *ep, const Refusal *r,
     };
 
     if (flag != IOMMU_NONE && ((index & INDEX_MEMORY_ONLY) ||
-                               ep->backend_dma != NYX_BACKEND_DMA_LOCAL)) {
+                               ep->backend_dma == NYX_BACKEND_DMA_CACHES)) {
         nyx_endpoint_fault(ep, r->type,
                            flag == IOMMU_RO ? NYX_ACCESS_R : NYX_ACCESS_W,
                            r->address, 1, false);
