@@ -30,6 +30,7 @@ class NestedTest(unittest.TestCase):
     """
 
     iommu = 'intel'
+    machine = 'q35'             # or nyx-pc, with iommu as its stage 1
     kernel_arguments = ()
 
     @classmethod
@@ -48,7 +49,7 @@ class NestedTest(unittest.TestCase):
                                     'needs')
         folder = LOGS / f'{cls.__module__}.{cls.__name__}'
         shutil.rmtree(folder, ignore_errors=True)
-        cls.host = Host(nested_image(), folder, cls.iommu)
+        cls.host = Host(nested_image(), folder, cls.iommu, cls.machine)
         cls.host.kernel_arguments += cls.kernel_arguments
         cls.addClassCleanup(cls.host.stop)
         cls.describe(cls.host)
@@ -62,8 +63,10 @@ class NestedTest(unittest.TestCase):
         return inner
 
     def _end(self, inner):
-        if inner.monitor:
-            self.assertEqual(inner.stop(), 0, inner.said())
+        try:
+            self.assertEqual(inner.stop(), 0, 'status of the inner QEMU')
+        finally:
+            print(f'{self.id()}: {inner.said()}', flush=True)
 
     def device(self, inner, name):
         return inner.monitor.command('query-nyx-devices', device=name)[0]

@@ -2,11 +2,13 @@
 # Copyright (c) 2026 Nyx contributors
 """The host inside a VM: hardware by the outer QEMU, vfio-pci by its Linux."""
 
+import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
-from nyxtest.errors import NyxTestError
+from nyxtest.errors import GuestTimeout, NyxTestError
 from nyxtest.guest import pci_address
 from nyxtest.vm import VM
 
@@ -20,10 +22,7 @@ IOMMUS = {
     'intel': ('intel-iommu,intremap=on,caching-mode=on', 'intel_iommu=on'),
     'amd': ('amd-iommu,dma-remap=on,intremap=on', 'amd_iommu=on'),
 }
-FAULTS = {
-    'intel': r'Request device \[{bdf}\] fault addr {iova:#x} ',
-    'amd': r'IO_PAGE_FAULT device={address} .* address={iova:#x} ',
-}
+FAULT = 'vtd_dmar_fault'        # trace event of intel-iommu
 SLOTS = 2                       # inner QEMUs at the same time
 VFIO_MODULES = ('vfio_iommu_type1', 'vfio_pci')
 LINKS = ('mkdir -p /dev/virtio-ports /run/inner; '
@@ -35,18 +34,23 @@ LINKS = ('mkdir -p /dev/virtio-ports /run/inner; '
 class Host(VM):
     """Describe hardware, start(), prepare VFs, run QEMUs with inner()."""
 
-    def __init__(self, image, folder, iommu='intel', memory=MEMORY):
+    def __init__(self, image, folder, iommu='intel', machine='q35',
+                 memory=MEMORY):
         super().__init__(image, folder, ACCEL, 2, memory)
-        self.machine = 'q35'
+        self.machine = machine
         self.machine_options = ['kernel-irqchip=split']
-        self._iommu = iommu
         device, argument = IOMMUS[iommu]
-        self.add('-device', device)
+        if self.has_nyx:
+            self.machine_options.append(f'stage1={iommu}')
+        else:
+            self.add('-device', device)
         self.kernel_arguments += [KERNEL_ARGUMENTS, argument]
         self._sockets = Path(tempfile.mkdtemp(prefix='nyx-nested-'))
         self._root_ports = 0
         self._running = {}
         self._add_ports()
+        self._hardware_log = folder / 'hardware.log'
+        self.add('-D', str(self._hardware_log), '-trace', FAULT)
 
     def _add_ports(self):
         self.add('-device', 'virtio-serial-pci,id=serial',
@@ -140,11 +144,26 @@ class Host(VM):
     def load_kvm(self):
         self.agent.check('load-modules kvm_amd && [ -c /dev/kvm ]')
 
-    def wait_iommu_fault(self, address, iova):
-        """Wait until the kernel tells that its IOMMU refused an access."""
-        text = FAULTS[self._iommu].format(bdf=address.split(':', 1)[1],
-                                          address=address, iova=iova)
-        self.agent.wait(f"dmesg | grep -q '{text}'")
+    def iommu_faults(self, address):
+        """Pages (IOVA) that the (Intel) IOMMU refused to the function.
+
+        The outer QEMU tells; the host's kernel leaves some out of its log.
+        """
+        bus, slot, function = re.fullmatch(r'0000:(..):(..)\.(.)',
+                                           address).groups()
+        source = int(bus, 16) << 8 | int(slot, 16) << 3 | int(function)
+        found = re.findall(rf'{FAULT} sid {source:#x} fault \d+ addr (\w+)',
+                           self._hardware_log.read_text())
+        return {int(iova, 16) & ~0xfff for iova in found}
+
+    def wait_iommu_fault(self, address, iova, seconds=30):
+        """Wait until there is such a fault."""
+        limit = time.monotonic() + seconds
+        while iova not in self.iommu_faults(address):
+            if time.monotonic() > limit:
+                raise GuestTimeout(f'the IOMMU refused {address} no access to '
+                                   f'{iova:#x} within {seconds} s.')
+            self.agent.check('true')
 
     def inner(self, *arguments, slot=0, **options):
         """Start a QEMU in the host and connect to it: see Inner."""

@@ -77,7 +77,7 @@ class Inner:
         tell = '; '.join(f'echo "exited $s" >{self._port(port)}'
                          for port in ports)
         text = (f'{shlex.join(self._command())} >{self._files}.log 2>&1; '
-                f's=$?; echo $s >{self._files}.status; {tell}')
+                f's=$?; {tell}; echo $s >{self._files}.status')
         return (f'rm -f {self._files}.*; setsid sh -c {shlex.quote(text)} '
                 '</dev/null >/dev/null 2>&1 &')
 
@@ -95,6 +95,9 @@ class Inner:
             else:
                 self.qtest = QTest(other)
         except (NyxTestError, OSError, EOFError) as err:
+            # Not before it has told both ports: the next one would hear it.
+            self._host.agent.run(f'timeout 5 sh -c "until [ -e {self._files}'
+                                 '.status ]; do usleep 20000; done"')
             other.close()
             raise GuestDied(f'{err} It said: {self.said()} '
                             f'{self.console()[-300:]}') from err

@@ -120,4 +120,4 @@ class Nvme:
 
 def serial(data):
     """The serial number in identify controller data."""
-    return data[SERIAL].decode('ascii', 'replace').strip()
+    return data[SERIAL].decode('ascii', 'replace').strip('\0 ')

@@ -60,15 +60,18 @@ class QTest:
     def writeq(self, address, value):
         self._ask(f'writeq {address:#x} {value:#x}')
 
+    def outl(self, port, value):
+        self._ask(f'outl {port:#x} {value:#x}')
+
     def config_read(self, devfn, offset, bus=0):
-        self._ask(f'outl {CONFIG_ADDRESS:#x} '
-                  f'{1 << 31 | bus << 16 | devfn << 8 | offset & ~3:#x}')
+        self.outl(CONFIG_ADDRESS,
+                  1 << 31 | bus << 16 | devfn << 8 | offset & ~3)
         value = int(self._ask(f'inl {CONFIG_DATA:#x}'), 16)
         return value >> 8 * (offset & 3)
 
     def config_write(self, devfn, offset, value, size=4, bus=0):
-        self._ask(f'outl {CONFIG_ADDRESS:#x} '
-                  f'{1 << 31 | bus << 16 | devfn << 8 | offset & ~3:#x}')
+        self.outl(CONFIG_ADDRESS,
+                  1 << 31 | bus << 16 | devfn << 8 | offset & ~3)
         letter = {1: 'b', 2: 'w', 4: 'l'}[size]
         self._ask(f'out{letter} {CONFIG_DATA + (offset & 3):#x} {value:#x}')
 
