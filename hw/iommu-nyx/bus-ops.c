@@ -11,6 +11,7 @@
 #include "hw/core/iommu.h"
 #include "hw/pci/pci_bus.h"
 #include "qemu/rcu.h"
+#include "system/address-spaces.h"
 #include "translate.h"
 
 static const NyxStage1Model *stage1_model(void *opaque)
@@ -20,7 +21,15 @@ static const NyxStage1Model *stage1_model(void *opaque)
 
 static AddressSpace *nyx_bus_address_space(PCIBus *bus, void *opaque, int devfn)
 {
-    return &nyx_iommu_claim_endpoint(NYX_IOMMU(opaque), bus, devfn)->as;
+    NyxEndpoint *ep = nyx_iommu_claim_endpoint(NYX_IOMMU(opaque), bus, devfn);
+    NyxDomain *container = nyx_iommu_claim_container(NYX_IOMMU(opaque));
+
+    if (!container) {
+        return &ep->as;
+    }
+    /* QEMU lets a VFIO device migrate only with an address space of its own. */
+    return container->isolation == NYX_ISOLATION_UNMANAGED
+           ? &address_space_memory : &nyx_domain_common_endpoint(container)->as;
 }
 
 /* The host's IOMMU, for stage 1 to compare with what it promises the guest */

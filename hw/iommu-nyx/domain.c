@@ -46,6 +46,9 @@ static void nyx_domain_sync_mirrors(NyxDomain *domain, uint64_t first,
     QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
         nyx_mirror_sync(ep, first, last);
     }
+    if (domain->common) {
+        nyx_mirror_sync(domain->common, first, last);
+    }
 }
 
 static bool overlaps(uint64_t first, uint64_t last, uint64_t other_first,
@@ -107,6 +110,9 @@ static void nyx_domain_set_table(NyxDomain *domain, NyxPageTable *table)
     QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
         nyx_endpoint_update_view(ep);
     }
+    if (domain->common) {
+        nyx_endpoint_update_view(domain->common);
+    }
     memory_region_transaction_commit();
     trace_nyx_domain_translate(domain->id);
 }
@@ -125,9 +131,24 @@ void nyx_domain_bind(NyxDomain *domain, NyxIommu *iommu)
     }
 }
 
+NyxEndpoint *nyx_domain_common_endpoint(NyxDomain *domain)
+{
+    if (!domain->common) {
+        domain->common = nyx_endpoint_new(domain->iommu, NULL, -1);
+        nyx_endpoint_expect_backend(domain->common, NYX_BACKEND_DMA_MAPS);
+        nyx_endpoint_show_domain(domain->common, domain);
+    }
+    return domain->common;
+}
+
 void nyx_domain_unbind(NyxDomain *domain)
 {
     assert(QTAILQ_EMPTY(&domain->endpoints));
+    if (domain->common) {
+        nyx_endpoint_show_domain(domain->common, NULL);
+        nyx_endpoint_free(domain->common);
+        domain->common = NULL;
+    }
     if (domain->iommu) {
         nyx_iommu_remove_domain(domain->iommu, domain);
         domain->iommu = NULL;

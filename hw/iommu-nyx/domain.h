@@ -49,6 +49,12 @@ struct NyxDomain {
     uint64_t invalidations;
 
     QTAILQ_HEAD(, NyxEndpoint) endpoints;
+    /*
+     * What VFIO devices of a shared domain have in common, so that they are in
+     * one container of the host: an endpoint that is no requester, made when
+     * the first of them comes.  Not in @endpoints.
+     */
+    NyxEndpoint *common;
     QTAILQ_ENTRY(NyxDomain) link;       /* in NyxIommu.domains */
     struct rcu_head rcu;
 };
@@ -93,6 +99,9 @@ void nyx_domain_quiesce(NyxDomain *domain);
 /* RAM at its own address was plugged or unplugged. */
 void nyx_domain_ram_changed(NyxDomain *domain, uint64_t first, uint64_t last,
                             bool plugged);
+
+/* The endpoint above. */
+NyxEndpoint *nyx_domain_common_endpoint(NyxDomain *domain);
 
 /* Visit what the domain allows, whether by table or by pass-through. */
 void nyx_domain_foreach_mapping(NyxDomain *domain, NyxPageTableVisit fn,

@@ -24,7 +24,8 @@
 
 uint16_t nyx_endpoint_requester_id(const NyxEndpoint *ep)
 {
-    return PCI_BUILD_BDF(pci_bus_num(ep->bus), ep->devfn);
+    return ep->bus ? PCI_BUILD_BDF(pci_bus_num(ep->bus), ep->devfn)
+                   : UINT16_MAX;
 }
 
 int64_t nyx_endpoint_now(void)
@@ -236,7 +237,7 @@ void nyx_endpoint_remove_function(NyxEndpoint *ep, NyxFunction *fn)
  * domains allow.  So it always finds a table or a view without one: coming from
  * a table, the view is there before the domain; going to one, after it.
  */
-static void publish_domain(NyxEndpoint *ep, NyxDomain *domain)
+void nyx_endpoint_show_domain(NyxEndpoint *ep, NyxDomain *domain)
 {
     if (domain && nyx_endpoint_needs_translation(ep, domain)) {
         nyx_endpoint_need_peers(ep, domain);
@@ -275,7 +276,7 @@ void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain)
     if (domain) {
         QTAILQ_INSERT_TAIL(&domain->endpoints, ep, domain_link);
     }
-    publish_domain(ep, domain);
+    nyx_endpoint_show_domain(ep, domain);
     WITH_QEMU_LOCK_GUARD(&ep->lock) {
         nyx_fault_log_set_domain(&ep->log,
                                  g_intern_string(domain ? domain->id : ""));

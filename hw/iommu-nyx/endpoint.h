@@ -99,7 +99,10 @@ struct NyxEndpoint {
     struct rcu_head rcu;
 };
 
-/* A requester that is not in a domain yet: all it does is refused. */
+/*
+ * A requester that is not in a domain yet: all it does is refused.  @bus NULL:
+ * it is no requester.
+ */
 NyxEndpoint *nyx_endpoint_new(NyxIommu *iommu, PCIBus *bus, int devfn);
 
 /* No device, no domain any more.  Freed when no DMA is under way. */
@@ -131,6 +134,12 @@ static inline bool nyx_endpoint_needs_translation(NyxEndpoint *ep,
 
 /* A stage has changed: what was cached of both is void. */
 void nyx_endpoint_forget_translations(NyxEndpoint *ep);
+
+/*
+ * Show what @domain (NULL: none) allows, without being one of its members: see
+ * NyxDomain.common.
+ */
+void nyx_endpoint_show_domain(NyxEndpoint *ep, NyxDomain *domain);
 
 /* NULL: leave the domain. */
 void nyx_endpoint_set_domain(NyxEndpoint *ep, NyxDomain *domain);

@@ -29,6 +29,8 @@ struct NyxFunction {
     char *wanted_domain;        /* property nyx-domain; NULL: automatic */
     NyxEndpoint *endpoint;      /* while the device is realized */
     NyxEndpoint *claimed;       /* made for it while it is being realized */
+    /* VFIO: whose host container it is in, for as long as it is there */
+    NyxDomain *container;
     NyxQuarantine quarantine;
     QTAILQ_ENTRY(NyxFunction) link;     /* in its endpoint */
 };

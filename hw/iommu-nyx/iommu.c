@@ -196,15 +196,45 @@ NyxEndpoint *nyx_iommu_claim_endpoint(NyxIommu *iommu, PCIBus *bus, int devfn)
     NyxEndpoint *ep = nyx_iommu_endpoint(iommu, bus, devfn);
     NyxFunction *fn = iommu->plugging;
 
-    if (!fn || !QTAILQ_EMPTY(&ep->functions) || fn->claimed) {
+    if (!fn || fn->claimed) {
+        return ep;
+    }
+    nyx_endpoint_expect_backend(ep, nyx_backend_dma(fn->dev));
+    if (!QTAILQ_EMPTY(&ep->functions)) {
         return ep;
     }
     fn->claimed = ep;
-    nyx_endpoint_expect_backend(ep, nyx_backend_dma(fn->dev));
     if (ep->backend_dma == NYX_BACKEND_DMA_MAPS && !ep->domain) {
         nyx_endpoint_set_domain(ep, wanted_domain(iommu, fn, ep));
     }
     return ep;
+}
+
+/*
+ * PCI core asks, too, for DMA (interrupts, with VFIO) that QEMU does in the
+ * name of the device: when all devices of a new machine are realized, later at
+ * the beginning of each one's realization.
+ */
+static bool is_vfio_asking(PCIDevice *dev)
+{
+    return !phase_check(PHASE_MACHINE_READY) ||
+           dev->bus_master_enable_region.alias;
+}
+
+/* With stage 1 each requester has mappings of its own. */
+NyxDomain *nyx_iommu_claim_container(NyxIommu *iommu)
+{
+    NyxFunction *fn = iommu->plugging;
+    NyxDomain *domain = fn && fn->claimed ? fn->claimed->domain : NULL;
+
+    if (!domain || domain->isolation == NYX_ISOLATION_STRICT ||
+        iommu->stage1_model.dev ||
+        nyx_device_backend(fn->dev) != NYX_BACKEND_VFIO ||
+        !is_vfio_asking(fn->dev)) {
+        return NULL;
+    }
+    fn->container = domain;
+    return domain;
 }
 
 /* IOAPIC, HPET, local APICs and flash end the 32-bit space. */

@@ -70,6 +70,12 @@ NyxDeviceWindows nyx_iommu_device_windows(NyxIommu *iommu);
 /* That of the requester; made when there is none. */
 NyxEndpoint *nyx_iommu_claim_endpoint(NyxIommu *iommu, PCIBus *bus, int devfn);
 
+/*
+ * The domain whose VFIO devices are all in one container, if such a device is
+ * being realized and asks where its mappings are; else NULL.
+ */
+NyxDomain *nyx_iommu_claim_container(NyxIommu *iommu);
+
 void nyx_iommu_add_domain(NyxIommu *iommu, NyxDomain *domain);
 void nyx_iommu_remove_domain(NyxIommu *iommu, NyxDomain *domain);
 

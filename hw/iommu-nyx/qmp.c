@@ -125,6 +125,12 @@ void qmp_nyx_assign_device(const char *device, const char *id, Error **errp)
         return;
     }
     ep = fn->endpoint;
+    if (fn->container && domain != ep->domain) {
+        error_setg(errp, "device '%s' is in one container of the host with the "
+                   "VFIO devices of domain '%s'; unplug it, and plug it in "
+                   "again with nyx-domain=%s", device, fn->container->id, id);
+        return;
+    }
     if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
         error_setg(errp, "device '%s' is %s; recover it first", device,
                    NyxDeviceState_str(ep->state));

@@ -112,6 +112,12 @@ static void take_out_regions(NyxQuarantine *q)
     take_out(&q->dma_trap);
 }
 
+/* Through the device model: with VFIO most of it is only in the hardware. */
+static uint32_t config_read(PCIDevice *dev, uint16_t offset, unsigned len)
+{
+    return dev->config_read(dev, offset, len);
+}
+
 static void config_write(PCIDevice *dev, uint16_t offset, uint32_t value,
                          unsigned len)
 {
@@ -180,6 +186,25 @@ static void unlock_config(NyxQuarantine *q, PCIDevice *dev)
 }
 
 /*
+ * A byte as the device gets it.  wmask does not do for VFIO, which hands what
+ * the guest writes to the hardware before it looks there.
+ */
+static uint8_t locked_byte(const NyxQuarantine *q, PCIDevice *dev,
+                           uint32_t addr, uint8_t byte)
+{
+    for (unsigned i = 0; i < q->locks; i++) {
+        const NyxConfigLock *lock = &q->lock[i];
+
+        if (addr == lock->offset || addr == lock->offset + 1) {
+            uint8_t mask = lock->mask >> (8 * (addr - lock->offset));
+
+            byte = (byte & ~mask) | (dev->config[addr] & mask);
+        }
+    }
+    return byte;
+}
+
+/*
  * Stands in for the device's own config_write meanwhile: what the guest writes
  * to locked bits is remembered, to be in force after recovery.
  */
@@ -188,6 +213,7 @@ static void quarantined_config_write(PCIDevice *dev, uint32_t addr,
 {
     NyxQuarantine *q = nyx_quarantine_of(dev);
     uint32_t devctl = dev->exp.exp_cap + PCI_EXP_DEVCTL;
+    uint32_t locked = 0;
 
     for (int i = 0; i < len; i++) {
         uint8_t byte = val >> (8 * i);
@@ -199,8 +225,9 @@ static void quarantined_config_write(PCIDevice *dev, uint32_t addr,
             (byte & (PCI_EXP_DEVCTL_BCR_FLR >> 8))) {
             nyx_quarantine_forget(q);
         }
+        locked |= (uint32_t)locked_byte(q, dev, addr + i, byte) << (8 * i);
     }
-    q->config_write(dev, addr, val, len);
+    q->config_write(dev, addr, locked, len);
 }
 
 void nyx_quarantine_enter(NyxQuarantine *q, Object *owner, PCIDevice *dev,
@@ -292,17 +319,16 @@ static uint16_t unlocked_value(const NyxQuarantine *q, PCIDevice *dev,
 
 static void save_config(const NyxQuarantine *q, PCIDevice *dev, SavedConfig *s)
 {
-    s->id = pci_get_long(dev->config + PCI_VENDOR_ID);
+    s->id = config_read(dev, PCI_VENDOR_ID, 4);
     for (int i = 0; i < PCI_ROM_SLOT; i++) {
-        s->bar[i] = pci_get_long(dev->config + PCI_BASE_ADDRESS_0 + 4 * i);
+        s->bar[i] = config_read(dev, PCI_BASE_ADDRESS_0 + 4 * i, 4);
     }
-    s->rom = pci_get_long(dev->config + PCI_ROM_ADDRESS);
+    s->rom = config_read(dev, PCI_ROM_ADDRESS, 4);
     s->command = unlocked_value(q, dev, PCI_COMMAND);
-    s->cache_line = dev->config[PCI_CACHE_LINE_SIZE];
-    s->interrupt_line = dev->config[PCI_INTERRUPT_LINE];
+    s->cache_line = config_read(dev, PCI_CACHE_LINE_SIZE, 1);
+    s->interrupt_line = config_read(dev, PCI_INTERRUPT_LINE, 1);
     if (dev->exp.exp_cap) {
-        s->devctl = pci_get_word(dev->config + dev->exp.exp_cap +
-                                 PCI_EXP_DEVCTL);
+        s->devctl = config_read(dev, dev->exp.exp_cap + PCI_EXP_DEVCTL, 2);
     }
     if (msi_present(dev)) {
         memcpy(s->msi, dev->config + dev->msi_cap, msi_size(dev));
@@ -372,8 +398,8 @@ bool nyx_quarantine_reset(NyxQuarantine *q, PCIDevice *dev, Error **errp)
     save_config(q, dev, &saved);
     msix_table = saved.msix_table;
     pci_device_reset(dev);
-    if (pci_get_long(dev->config + PCI_VENDOR_ID) != saved.id ||
-        (pci_get_word(dev->config + PCI_COMMAND) & PCI_COMMAND_MASTER)) {
+    if (config_read(dev, PCI_VENDOR_ID, 4) != saved.id ||
+        (config_read(dev, PCI_COMMAND, 2) & PCI_COMMAND_MASTER)) {
         error_setg(errp, "the device did not come back from its reset");
         return false;
     }

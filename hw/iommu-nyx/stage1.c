@@ -199,7 +199,7 @@ void nyx_stage1_link(NyxEndpoint *ep)
     const NyxStage1Model *model = &ep->iommu->stage1_model;
     NyxStage1Link *s = &ep->stage1;
 
-    if (!model->dev || is_model(ep, model->dev)) {
+    if (!model->dev || !ep->bus || is_model(ep, model->dev)) {
         return;
     }
     s->as = model->ops->get_address_space(ep->bus, model->opaque, ep->devfn);
