@@ -21,7 +21,7 @@
 void nyx_stage1_add_defaults(MachineClass *mc);
 
 /*
- * Create and realize the model as /machine/stage1 and put it in front of
+ * Create and realize the model as /machine/stage1-model and put it in front of
  * @iommu.  To be called once, when the PCI root bus exists and before any
  * device of the user does.  @options, which may be NULL, maps names of the
  * model's properties to values as keyval_parse() makes them.  BQL held.

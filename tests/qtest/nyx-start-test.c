@@ -24,7 +24,7 @@ typedef struct Refused {
 } Refused;
 
 static const Refused refused[] = {
-    { "stage1", "-M nyx-pc,stage1=intel", "stage1=intel is not supported" },
+    { "stage1", "-M nyx-pc,stage1=smmu", "stage1" },
     { "isolation", "-M nyx-pc,default-isolation=none", "default-isolation" },
     { "max-faults", "-M nyx-pc,max-faults=65536", "at most 65535" },
     { "max-recoveries", "-M nyx-pc,max-recoveries=256", "at most 255" },
