@@ -122,6 +122,7 @@ static bool reset_functions(NyxEndpoint *ep, Error **errp)
     QTAILQ_FOREACH(fn, &ep->functions, link) {
         if (!nyx_quarantine_reset(&fn->quarantine, fn->dev, errp) ||
             !nyx_vfio_user_was_reset(fn->dev, errp)) {
+            nyx_vfio_user_explain(fn->dev, errp);
             return false;
         }
     }

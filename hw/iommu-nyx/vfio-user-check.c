@@ -180,6 +180,9 @@ static const char *check_read(VuDevice *dev, const VuRequest *req,
     if (req->offset == PCI_ROM_ADDRESS && req->count == 4 && dev->sizing_rom) {
         return check_rom_size(rw);
     }
+    if (dev->msi && req->offset == dev->msi + PCI_MSI_FLAGS) {
+        return nyx_vu_check_msi((const uint8_t *)rw->data, rw->count);
+    }
     if (!req->offset && req->count >= PCI_CONFIG_SPACE_SIZE) {
         return nyx_vu_check_config(dev, (const uint8_t *)rw->data, rw->count);
     }
@@ -224,7 +227,9 @@ const char *nyx_vu_check_reply(VuDevice *dev, const VuRequest *req,
     }
     if (hdr->flags & VFIO_USER_ERROR) {
         nyx_vu_message_close_fds(reply);
-        return NULL;
+        return req->command == VFIO_USER_REGION_READ &&
+               req->region == VFIO_PCI_CONFIG_REGION_INDEX
+               ? "refuses to show its configuration space" : NULL;
     }
     if (hdr->size < least_size(req->command)) {
         return "sends an answer that is too short";

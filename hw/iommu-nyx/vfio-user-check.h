@@ -32,6 +32,7 @@ typedef struct VuRequest {
 typedef struct VuDevice {
     bool resets;
     uint64_t bar_size[PCI_ROM_SLOT];
+    unsigned msi;               /* offset of the MSI capability; 0: none */
     bool sizing_rom;            /* QEMU has written ones to the ROM's BAR */
     bool map_unsealed;          /* let QEMU map files that may be truncated */
 } VuDevice;
@@ -53,7 +54,10 @@ const char *nyx_vu_check_reply(VuDevice *dev, const VuRequest *req,
 const char *nyx_vu_check_dma(const VFIOUserDMARW *head);
 
 /* PCI configuration space of @size bytes, 256 or 4096; see vfio-user-config.c. */
-const char *nyx_vu_check_config(const VuDevice *dev, const uint8_t *config,
+const char *nyx_vu_check_config(VuDevice *dev, const uint8_t *config,
                                 size_t size);
+
+/* Its MSI capability's message control register, or the first byte of it */
+const char *nyx_vu_check_msi(const uint8_t *control, size_t size);
 
 #endif

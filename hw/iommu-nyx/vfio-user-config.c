@@ -56,7 +56,28 @@ static const char *check_msix(const VuDevice *dev, const uint8_t *cap)
     return NULL;
 }
 
-static const char *check_standard(const VuDevice *dev, const uint8_t *config)
+/* PCI Local Bus 3.0, section 6.8.1.3: up to 32 vectors, as a power of 2 */
+const char *nyx_vu_check_msi(const uint8_t *control, size_t size)
+{
+    return size && (*control & PCI_MSI_FLAGS_QMASK) >> 1 > 5
+           ? "has more MSI vectors than there can be" : NULL;
+}
+
+static const char *check_capability(VuDevice *dev, const uint8_t *config,
+                                    unsigned at)
+{
+    switch (config[at]) {
+    case PCI_CAP_ID_MSIX:
+        return check_msix(dev, config + at);
+    case PCI_CAP_ID_MSI:
+        dev->msi = at;
+        return nyx_vu_check_msi(config + at + PCI_MSI_FLAGS, 2);
+    default:
+        return NULL;
+    }
+}
+
+static const char *check_standard(VuDevice *dev, const uint8_t *config)
 {
     DECLARE_BITMAP(seen, PCI_CONFIG_SPACE_SIZE) = {};
     unsigned at = config[PCI_CAPABILITY_LIST];
@@ -66,14 +87,12 @@ static const char *check_standard(const VuDevice *dev, const uint8_t *config)
         return NULL;
     }
     for (; at; at = config[at + PCI_CAP_LIST_NEXT]) {
-        uint8_t id = config[at];
-
         if (at < PCI_STD_HEADER_SIZEOF || at % 4 ||
-            at + capability_size(id) > PCI_CONFIG_SPACE_SIZE ||
+            at + capability_size(config[at]) > PCI_CONFIG_SPACE_SIZE ||
             test_and_set_bit(at, seen)) {
             return BROKEN_LIST;
         }
-        why = id == PCI_CAP_ID_MSIX ? check_msix(dev, config + at) : NULL;
+        why = check_capability(dev, config, at);
         if (why) {
             return why;
         }
@@ -111,7 +130,7 @@ static const char *check_extended(const uint8_t *config)
     return NULL;
 }
 
-const char *nyx_vu_check_config(const VuDevice *dev, const uint8_t *config,
+const char *nyx_vu_check_config(VuDevice *dev, const uint8_t *config,
                                 size_t size)
 {
     const char *why = check_standard(dev, config);

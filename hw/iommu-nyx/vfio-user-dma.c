@@ -33,6 +33,7 @@ static bool transfer(int fd, bool out, void *data, size_t size)
 static MemTxResult access_memory(VuGuard *g, VFIOUserDMARW *rw)
 {
     bool write = rw->hdr.command == VFIO_USER_DMA_WRITE;
+    AddressSpace *as;
     PCIDevice *dev;
 
     RCU_READ_LOCK_GUARD();
@@ -44,8 +45,11 @@ static MemTxResult access_memory(VuGuard *g, VFIOUserDMARW *rw)
     qatomic_add(&g->dma_bytes, rw->count);
     trace_nyx_vfio_user_dma(g->name, write ? "write" : "read", rw->offset,
                             rw->count);
-    return address_space_rw(pci_get_address_space(dev), rw->offset,
-                            MEMTXATTRS_UNSPECIFIED, rw->data, rw->count, write);
+    /* Past its limit of faults the view still is what it was for a moment. */
+    as = qatomic_read(&g->endpoint->blocked) ? &g->endpoint->trap_as
+                                             : pci_get_address_space(dev);
+    return address_space_rw(as, rw->offset, MEMTXATTRS_UNSPECIFIED, rw->data,
+                            rw->count, write);
 }
 
 static uint32_t error_of(MemTxResult result)

@@ -65,6 +65,7 @@ void nyx_vfio_user_device_ready(PCIDevice *dev)
     VuGuard *g = nyx_vu_guard_of(dev);
 
     if (g) {
+        g->endpoint = nyx_function_of(dev)->endpoint;
         qatomic_rcu_set(&g->dev, dev);
     }
 }
@@ -89,6 +90,26 @@ bool nyx_vfio_user_shares_ram(PCIDevice *dev)
     return g && !g->contained;
 }
 
+bool nyx_vfio_user_is_sound(PCIDevice *dev, Error **errp)
+{
+    VuGuard *g = nyx_vu_guard_of(dev);
+
+    if (g && qatomic_load_acquire(&g->broken)) {
+        error_setg(errp, "use a server that keeps to the protocol");
+        return false;
+    }
+    return true;
+}
+
+void nyx_vfio_user_explain(PCIDevice *dev, Error **errp)
+{
+    VuGuard *g = nyx_vu_guard_of(dev);
+
+    if (g && qatomic_load_acquire(&g->broken)) {
+        error_prepend(errp, "its vfio-user server %s: ", g->why);
+    }
+}
+
 bool nyx_vfio_user_was_reset(PCIDevice *dev, Error **errp)
 {
     VuGuard *g = nyx_vu_guard_of(dev);
@@ -97,8 +118,8 @@ bool nyx_vfio_user_was_reset(PCIDevice *dev, Error **errp)
         return true;
     }
     if (qatomic_read(&g->broken)) {
-        error_setg(errp, "its vfio-user server is gone; start it again, then "
-                   "remove the device and add it anew");
+        error_setg(errp, "remove the device, and add it anew once there is a "
+                   "server");
         return false;
     }
     if (!g->facts.resets || qatomic_read(&g->reset_failed)) {

@@ -24,6 +24,7 @@
 #ifndef HW_IOMMU_NYX_VFIO_USER_GUARD_H
 #define HW_IOMMU_NYX_VFIO_USER_GUARD_H
 
+#include "endpoint.h"
 #include "hw/pci/pci_device.h"
 #include "nyx/include/hw/iommu-nyx/vfio-user.h"
 #include "qemu/event_notifier.h"
@@ -39,6 +40,7 @@ typedef struct VuGuard {
 
     /* RCU: NULL unless the device is realized */
     PCIDevice *dev;
+    NyxEndpoint *endpoint;      /* set before @dev, valid as long as it is */
 
     /* The relay's */
     VuChannel client;           /* QEMU's side */
@@ -52,6 +54,7 @@ typedef struct VuGuard {
 
     /* Atomic: who writes which first */
     bool broken;                /* relay: nothing comes from the server */
+    const char *why;            /* relay: set before @broken */
     bool reset_failed;          /* relay: the latest reset did */
     const char *complaint;      /* DMA thread: what is wrong with the server */
     EventNotifier wake;         /* the relay is to look at it */

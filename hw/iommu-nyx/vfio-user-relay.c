@@ -12,6 +12,7 @@
 #include <linux/vfio.h>
 #include <poll.h>
 #include "containment.h"
+#include "hw/pci/pci.h"
 #include "iommu.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
@@ -44,32 +45,51 @@ static void contain(void *opaque)
     nyx_vu_guard_unref(g);
 }
 
-/* Answer @req as a slot without a device would, once the VM knows the device. */
+/*
+ * Is @req answered without an error?  Register accesses are once the VM knows
+ * the device; before, reads of its configuration space: QEMU copes with whatever
+ * they say, but not with errors.
+ */
+static bool is_harmless(const VuRequest *req, bool realized)
+{
+    switch (req->command) {
+    case VFIO_USER_REGION_READ:
+        return realized || (req->region == VFIO_PCI_CONFIG_REGION_INDEX &&
+                            req->count < PCI_CONFIG_SPACE_SIZE);
+    case VFIO_USER_VERSION:
+    case VFIO_USER_DEVICE_RESET:
+    case VFIO_USER_DEVICE_FEATURE:
+        return false;
+    default:
+        return realized;
+    }
+}
+
+/* Answer @req as a slot without a device would: all-ones, and no effect. */
 static void answer(VuGuard *g, const VuRequest *req)
 {
-    bool gone = qatomic_read(&g->dev);
-    bool rw = req->command == VFIO_USER_REGION_READ ||
-              req->command == VFIO_USER_REGION_WRITE;
-    size_t data = gone && req->command == VFIO_USER_REGION_READ ? req->count
-                                                                : 0;
-    VuMessage *msg = nyx_vu_message_new(
-        (gone && rw ? sizeof(VFIOUserRegionRW) : sizeof(VFIOUserHdr)) + data);
+    bool realized = qatomic_read(&g->dev);
+    bool ok = is_harmless(req, realized);
+    size_t data = ok && req->command == VFIO_USER_REGION_READ ? req->count : 0;
+    VuMessage *msg;
 
+    if (ok && (req->command == VFIO_USER_REGION_READ ||
+               req->command == VFIO_USER_REGION_WRITE)) {
+        VFIOUserRegionRW *rw;
+
+        msg = nyx_vu_message_new(sizeof(*rw) + data);
+        rw = (VFIOUserRegionRW *)msg->hdr;
+        rw->offset = req->offset;
+        rw->region = req->region;
+        rw->count = req->count;
+        memset(rw->data, realized ? 0xff : 0, data);
+    } else {
+        msg = nyx_vu_message_new(sizeof(VFIOUserHdr));
+    }
     msg->hdr->id = req->id;
     msg->hdr->command = req->command;
-    msg->hdr->flags = VFIO_USER_REPLY;
-    if (gone && rw) {
-        VFIOUserRegionRW *body = (VFIOUserRegionRW *)msg->hdr;
-
-        body->offset = req->offset;
-        body->region = req->region;
-        body->count = req->count;
-        memset(body->data, 0xff, data);
-    } else if (!gone || req->command == VFIO_USER_DEVICE_RESET ||
-               req->command == VFIO_USER_DEVICE_FEATURE) {
-        msg->hdr->flags |= VFIO_USER_ERROR;
-        msg->hdr->error_reply = EIO;
-    }
+    msg->hdr->flags = VFIO_USER_REPLY | (ok ? 0 : VFIO_USER_ERROR);
+    msg->hdr->error_reply = ok ? 0 : EIO;
     nyx_vu_send(&g->client, msg);
 }
 
@@ -87,7 +107,8 @@ static void break_off(VuGuard *g, const char *why)
     error_report("device '%s': its vfio-user server %s; it is cut off",
                  g->name, why);
     trace_nyx_vfio_user_broken(g->name, why);
-    qatomic_set(&g->broken, true);
+    g->why = why;
+    qatomic_store_release(&g->broken, true);
     nyx_vu_channel_close(&g->server);
     nyx_vu_channel_close(&g->dma);
     if (g->dma_fd >= 0) {

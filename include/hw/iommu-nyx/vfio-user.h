@@ -20,4 +20,10 @@
  */
 bool nyx_vfio_user_guard(PCIDevice *dev, QIOChannel **ioc, Error **errp);
 
+/* False with @errp: the guard does not listen to the server any more. */
+bool nyx_vfio_user_is_sound(PCIDevice *dev, Error **errp);
+
+/* @errp is set: if the guard knows a deeper reason, put it in front. */
+void nyx_vfio_user_explain(PCIDevice *dev, Error **errp);
+
 #endif
