@@ -10,7 +10,6 @@
 #include "nyx/include/hw/iommu-nyx/msi-route.h"
 #include "nyx/include/hw/iommu-nyx/permission.h"
 #include "nyx/include/hw/iommu-nyx/vfio-user.h"
-#include "nyx/include/hw/iommu-nyx/vhost-iotlb.h"
 #include "nyx/monitor/hmp-nyx.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-nyx.h"
@@ -47,12 +46,6 @@ bool nyx_vfio_user_is_sound(PCIDevice *dev, Error **errp)
 
 void nyx_vfio_user_explain(PCIDevice *dev, Error **errp)
 {
-}
-
-IOMMUTLBEntry nyx_vhost_iotlb_entry(AddressSpace *as, hwaddr iova,
-                                    bool is_write, MemTxAttrs attrs)
-{
-    return address_space_get_iotlb_entry(as, iova, is_write, attrs);
 }
 
 NyxIommuInfo *qmp_query_nyx_iommu(Error **errp)
