@@ -141,6 +141,8 @@ static NyxDeviceInfo *query_device(NyxFunction *fn)
     info->policy = g_memdup2(&ep->policy, sizeof(ep->policy));
     info->dma = nyx_device_bypasses(fn->dev) ? NYX_DMA_MODE_UNMANAGED
                                                    : nyx_endpoint_dma_mode(ep);
+    info->has_stage1_translates = ep->stage1.as;
+    info->stage1_translates = ep->stage1.mr;
     info->io_under_way = nyx_endpoint_io_under_way(ep);
     info->interrupts = g_new0(NyxInterruptInfo, 1);
     info->interrupts->delivered = qatomic_read(&ep->msi_delivered);
