@@ -333,11 +333,18 @@ static void nyx_endpoint_unparent(struct rcu_head *head)
     object_unparent(OBJECT(container_of(head, NyxEndpoint, rcu)));
 }
 
-void nyx_endpoint_free(NyxEndpoint *ep)
+#define FREE_RETRY_MS   10
+
+/* Whoever has held on to the address space may have let go by now. */
+static void nyx_endpoint_free_when_unused(void *opaque)
 {
-    assert(QTAILQ_EMPTY(&ep->functions) && !ep->domain);
-    timer_del(ep->timer);
-    nyx_stage1_unlink(ep);
+    NyxEndpoint *ep = opaque;
+
+    if (!QTAILQ_EMPTY(&ep->as.listeners)) {
+        timer_mod(ep->free_timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                                  FREE_RETRY_MS);
+        return;
+    }
     /* In this order: RCU frees the contents of the address spaces first. */
     address_space_destroy(&ep->as);
     address_space_destroy(&ep->trap_as);
@@ -348,6 +355,20 @@ void nyx_endpoint_free(NyxEndpoint *ep)
         address_space_destroy(&ep->stage1_trap_as);
     }
     call_rcu1(&ep->rcu, nyx_endpoint_unparent);
+}
+
+/*
+ * VFIO listens to the address space until its device is finalized, which comes
+ * after all that tells that the device goes.
+ */
+void nyx_endpoint_free(NyxEndpoint *ep)
+{
+    assert(QTAILQ_EMPTY(&ep->functions) && !ep->domain);
+    timer_del(ep->timer);
+    nyx_stage1_unlink(ep);
+    ep->free_timer = timer_new_ms(QEMU_CLOCK_REALTIME,
+                                  nyx_endpoint_free_when_unused, ep);
+    nyx_endpoint_free_when_unused(ep);
 }
 
 static void nyx_endpoint_instance_init(Object *obj)
@@ -375,6 +396,7 @@ static void nyx_endpoint_finalize(Object *obj)
 
     qemu_bh_delete(ep->bh);
     timer_free(ep->timer);
+    timer_free(ep->free_timer);
     if (ep->stage1.as) {
         nyx_shadow_destroy(&ep->stage1.shadow);
     }

@@ -93,6 +93,7 @@ struct NyxEndpoint {
     NyxPending pending;
     QEMUBH *bh;
     QEMUTimer *timer;
+    QEMUTimer *free_timer;      /* while it waits for its end; else NULL */
 
     uint64_t msi_delivered;     /* atomic */
     uint64_t msi_refused;       /* atomic */

@@ -223,6 +223,7 @@ void nyx_stage1_unlink(NyxEndpoint *ep)
     if (s->as) {
         memory_listener_unregister(&s->listener);
         stop_listening(s);
+        qatomic_rcu_set(&s->mr, NULL);
     }
 }
 
