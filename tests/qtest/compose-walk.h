@@ -39,7 +39,7 @@ typedef struct Walk {
     RamModel ram;
     GArray *windows[DOMAINS];
     WalkDomain domain;
-    uint64_t fault_ns;      /* of the latest fault */
+    uint64_t faults;        /* of the device so far */
     unsigned refused;       /* DMAs */
     unsigned allowed;
     unsigned uncertain;     /* those with more than one possible outcome */

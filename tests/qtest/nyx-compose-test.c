@@ -13,8 +13,8 @@
 #include "qemu/osdep.h"
 #include "compose-walk.h"
 
-#define STEPS           6000
-#define STEPS_Q35       2000
+#define STEPS           12000
+#define STEPS_Q35       6000
 #define CHECK_EVERY     500
 #define STALE_MAX       20
 
@@ -194,10 +194,31 @@ static void try_something(Walk *w)
 
 /* The operator */
 
+/* Mostly where the guest's tables lead to */
+static uint64_t window_address(Walk *w)
+{
+    const Span *leaf;
+
+    if (!w->oracle.leaves->len || percent(30)) {
+        return random_middle(w);
+    }
+    leaf = span_at(w->oracle.leaves, below(w->oracle.leaves->len));
+    return span_target(leaf, random_page_in(leaf));
+}
+
+/* Can a domain have it? */
+static bool is_window(const GArray *windows, const Span *window)
+{
+    return window->last >> 48 == 0 && window->to > WALK_OWN_LAST &&
+           span_target(window, window->last) < WALK_RAM_SIZE &&
+           (window->first > MSI_LAST || window->last < NYX_MSI_BASE) &&
+           !spans_overlap(windows, window->first, window->last);
+}
+
 static void map_random_window(Walk *w, WalkDomain domain)
 {
-    static const uint32_t pages[] = { 1, 1, 2, 16, 512, 1024, 0x40000 };
-    Span window = { .first = random_middle(w), .to = random_gpa() };
+    static const uint32_t pages[] = { 1, 2, 16, 512, 512, 1024, 0x40000 };
+    Span window = { .first = window_address(w), .to = random_gpa() };
     uint64_t size = pages[below(ARRAY_SIZE(pages))] * PAGE;
 
     if (percent(50)) {
@@ -206,8 +227,7 @@ static void map_random_window(Walk *w, WalkDomain domain)
     }
     window.last = window.first + size - 1;
     window.may = random_permission(true);
-    if (window.to > WALK_OWN_LAST && window.to + size <= WALK_RAM_SIZE &&
-        !spans_overlap(w->windows[domain], window.first, window.last)) {
+    if (is_window(w->windows[domain], &window)) {
         walk_map(w, domain, window);
     }
 }
