@@ -169,20 +169,19 @@ static void stage1_commit(MemoryListener *listener)
 {
     NyxEndpoint *ep = container_of(listener, NyxEndpoint, stage1.listener);
     NyxStage1Link *s = &ep->stage1;
-    IOMMUMemoryRegion *seen = s->seen;
 
-    if (seen == s->mr) {
+    if (s->seen == s->mr) {
         return;
     }
-    trace_nyx_stage1_switch(nyx_endpoint_requester_id(ep), !!seen);
+    trace_nyx_stage1_switch(nyx_endpoint_requester_id(ep), !!s->seen);
     if (s->mr) {
         end_translation(ep);
-        nyx_mirror_sync(ep, 0, UINT64_MAX);
     }
-    if (seen) {
-        begin_translation(ep, seen);
-        nyx_mirror_sync(ep, 0, UINT64_MAX);
+    /* The change of the view has called us anew. */
+    if (s->seen != s->mr) {
+        begin_translation(ep, s->seen);
     }
+    nyx_mirror_sync(ep, 0, UINT64_MAX);
 }
 
 /* Endpoints */
