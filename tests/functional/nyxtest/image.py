@@ -4,6 +4,8 @@
 
 Everything is below build/guest and made once; each step leaves its result
 under its final name only when it is whole, so an interrupted one starts anew.
+Where the usual kernel lacks a module, the newest that apt knows may have it:
+that image is in build/guest/newest.
 """
 
 import contextlib
@@ -24,6 +26,8 @@ from .paths import GUEST_BUILD, GUEST_SOURCES, ROOT
 
 PROGRAMS = ('nyx-load', 'nyx-play', 'nyx-dma')
 SCRIPTS = ('agent', 'load-modules', 'loop', 'fetch')
+NEWEST = GUEST_BUILD / 'newest'
+OPTIONAL = ' optional'          # after a module that a kernel may lack
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class GuestImage:
     kernel: Path
     initrd: Path
     release: str        # of the kernel, as uname -r says it
+    modules: frozenset = frozenset()    # that are in it
 
 
 def say(text):
@@ -46,12 +51,12 @@ def _locked(folder):
         yield
 
 
-def _package(name_start, choose):
+def _package(home, name_start, choose):
     """The package kept from earlier, or a fresh download.
 
     choose(apt) names what to download.
     """
-    folder = GUEST_BUILD / 'packages'
+    folder = home / 'packages'
     folder.mkdir(exist_ok=True)
     kept = sorted(folder.glob(f'{name_start}*.deb'))
     if kept:
@@ -65,6 +70,16 @@ def _package(name_start, choose):
 def _wanted_modules():
     lines = (GUEST_SOURCES / 'modules').read_text().splitlines()
     return [line for line in lines if line and not line.startswith('#')]
+
+
+def _load_orders(tree, wanted):
+    """Module -> what to insert for it; without optional ones it lacks."""
+    orders = {}
+    for line in wanted:
+        name = line.removesuffix(OPTIONAL)
+        if name == line or name in tree:
+            orders[name] = tree.load_order(name)
+    return orders
 
 
 def _write_linux(deb, wanted, target):
@@ -81,33 +96,35 @@ def _write_linux(deb, wanted, target):
     result = target.with_name('linux.new')
     shutil.rmtree(result, ignore_errors=True)
     result.mkdir()
-    orders = {name: tree.load_order(name) for name in wanted}
+    orders = _load_orders(tree, wanted)
     for name in {part for order in orders.values() for part in order}:
         (result / f'{name}.ko').write_bytes(tree.data[name])
     shutil.copy(next(scratch.glob('boot/vmlinuz-*')), result / 'vmlinuz')
-    about = {'package': deb.name, 'release': folder.name, 'orders': orders}
+    about = {'package': deb.name, 'release': folder.name, 'wanted': wanted,
+             'orders': orders}
     (result / 'about.json').write_text(json.dumps(about, indent=1))
     shutil.rmtree(scratch)
     shutil.rmtree(target, ignore_errors=True)
     result.rename(target)
 
 
-def _linux():
+def _linux(home, choose):
     """The directory with kernel and modules, and what about.json says."""
-    deb = _package('linux-image-', packages.Apt.kernel_package)
+    deb = _package(home, 'linux-image-', choose)
     wanted = _wanted_modules()
-    target = GUEST_BUILD / 'linux'
+    target = home / 'linux'
     about = target / 'about.json'
     if about.exists():
         known = json.loads(about.read_text())
-        if known['package'] == deb.name and list(known['orders']) == wanted:
+        if known['package'] == deb.name and known.get('wanted') == wanted:
             return target, known
     _write_linux(deb, wanted, target)
     return target, json.loads(about.read_text())
 
 
 def _busybox():
-    deb = _package('busybox-static_', lambda _: 'busybox-static')
+    deb = _package(GUEST_BUILD, 'busybox-static_',
+                   lambda _: 'busybox-static')
     folder = GUEST_BUILD / 'busybox'
     for place in ('bin/busybox', 'usr/bin/busybox'):
         if (folder / place).exists():
@@ -171,14 +188,14 @@ def _write_initrd(files, applets, target):
     new.rename(target)
 
 
-def _initrd(linux, about):
+def _initrd(home, linux, about):
     busybox = _busybox()
     files = _inputs(linux, about, busybox)
     digest = hashlib.sha256()
     for name, (data, _) in sorted(files.items()):
         digest.update(name.encode() + b'\0' + data)
-    target = GUEST_BUILD / 'initrd'
-    stamp = GUEST_BUILD / 'initrd.sha256'
+    target = home / 'initrd'
+    stamp = home / 'initrd.sha256'
     if target.exists() and stamp.exists() and \
             stamp.read_text() == digest.hexdigest():
         return target
@@ -191,14 +208,32 @@ def _initrd(linux, about):
     return target
 
 
-def guest_image():
-    """Make what is missing of the guest image, and return it."""
+def _make(home, choose):
     with _locked(GUEST_BUILD):
         try:
-            linux, about = _linux()
-            initrd = _initrd(linux, about)
+            home.mkdir(exist_ok=True)
+            linux, about = _linux(home, choose)
+            initrd = _initrd(home, linux, about)
         except OSError as err:
             raise NyxTestError(
                 f'the guest image cannot be made: {err}; make room on the '
                 'disk or install what is named, and try again.') from err
-        return GuestImage(linux / 'vmlinuz', initrd, about['release'])
+        return GuestImage(linux / 'vmlinuz', initrd, about['release'],
+                          frozenset(about['orders']))
+
+
+def guest_image(module=None):
+    """Make what is missing of the guest image, and return it.
+
+    With a module that the usual kernel lacks, the image is one with the newest
+    kernel there is; NyxTestError if that lacks it as well.
+    """
+    image = _make(GUEST_BUILD, packages.Apt.kernel_package)
+    if module is None or module in image.modules:
+        return image
+    newest = _make(NEWEST, packages.Apt.newest_kernel_package)
+    if module in newest.modules:
+        return newest
+    raise NyxTestError(f'neither Linux {image.release} nor {newest.release} '
+                       f'of Debian has the module {module}; delete {NEWEST} '
+                       'to look for a newer one.')

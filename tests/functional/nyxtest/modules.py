@@ -38,6 +38,9 @@ class ModuleTree:
                          (folder / 'modules.builtin').read_text().split()}
         self.data = {}
 
+    def __contains__(self, name):
+        return name in self._files or name in self._builtin
+
     def load_order(self, name):
         """Modules to insert for this one, in order, itself last."""
         order = []

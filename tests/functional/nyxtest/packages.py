@@ -12,6 +12,8 @@ import subprocess
 from .errors import NyxTestError
 
 KERNEL = 'linux-image-amd64'
+# Of one version, without a flavour (cloud, rt) and signed.
+KERNEL_VERSION = re.compile(r'^linux-image-(\d+\.[^-]+(-\d+)?)-amd64$', re.M)
 
 
 class Apt:
@@ -48,6 +50,19 @@ class Apt:
             self._use_own_lists()
             return self.kernel_package()
         raise NyxTestError(f'apt cannot find the package {KERNEL}; check the '
+                           'network and the sources below /etc/apt.')
+
+    def newest_kernel_package(self):
+        """Name of the kernel with the highest version that apt knows."""
+        out = self._run('apt-cache', 'pkgnames', 'linux-image-').stdout
+        names = [match.group(0) for match in KERNEL_VERSION.finditer(out)]
+        if names:
+            return max(names, key=lambda name: [
+                int(word) for word in re.findall(r'\d+', name)])
+        if not self._own_lists:
+            self._use_own_lists()
+            return self.newest_kernel_package()
+        raise NyxTestError('apt cannot find any Debian kernel; check the '
                            'network and the sources below /etc/apt.')
 
     def fetch(self, package):
