@@ -359,15 +359,24 @@ static IOMMUAccessFlags found_permission(NyxEndpoint *ep, hwaddr iova,
     return t.perm & IOMMU_RW;
 }
 
-IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova, bool write)
+/* Devices do DMA through an address space of their own, which shows ours. */
+static NyxEndpoint *endpoint_behind(AddressSpace *as)
 {
     Object *owner = memory_region_owner(as->root);
 
-    if (!owner || !object_dynamic_cast(owner, TYPE_NYX_ENDPOINT) ||
-        nyx_endpoint_dma_mode(NYX_ENDPOINT(owner)) == NYX_DMA_MODE_UNMANAGED) {
+    return nyx_iommu_get() && owner &&
+           object_dynamic_cast(owner, TYPE_PCI_DEVICE)
+           ? nyx_function_of(PCI_DEVICE(owner))->endpoint : NULL;
+}
+
+IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova, bool write)
+{
+    NyxEndpoint *ep = endpoint_behind(as);
+
+    if (!ep || nyx_endpoint_dma_mode(ep) == NYX_DMA_MODE_UNMANAGED) {
         return IOMMU_RW;
     }
-    return found_permission(NYX_ENDPOINT(owner), iova, write);
+    return found_permission(ep, iova, write);
 }
 
 static int nyx_notify_flag_changed(IOMMUMemoryRegion *mr,
