@@ -52,6 +52,7 @@ static uint64_t vtd_handle_bits(uint16_t handle)
 static void report_to_guest(NyxEndpoint *ep, const MSIMessage *msg,
                             MemTxAttrs attrs)
 {
+    /* Any of VT-d's address spaces: the requester is in the attributes. */
     AddressSpace *as = X86_MACHINE(qdev_get_machine())->ioapic_as;
     uint16_t handle = vtd_handle(msg->address);
     uint64_t address = msg->address & ~VTD_HANDLE_MASK;

@@ -17,14 +17,20 @@
 #define LEVEL_TRIGGERED (1u << 15)
 #define ASSERTED        (1u << 14)
 
-static NyxTestdev *start(const char *domain)
+static NyxTestdev *start_with(const char *stage1, const char *domain)
 {
-    NyxTest *t = nyx_test_start("nyx-pc,on-fault-limit=report",
-                                "-object nyx-domain,id=dom%s "
+    g_autofree char *machine =
+        g_strdup_printf("nyx-pc,on-fault-limit=report,stage1=%s", stage1);
+    NyxTest *t = nyx_test_start(machine, "-object nyx-domain,id=dom%s "
                                 "-device nyx-testdev,id=td,addr=5,"
                                 "nyx-domain=dom", domain);
 
     return nyx_testdev_open(t, 5);
+}
+
+static NyxTestdev *start(const char *domain)
+{
+    return start_with("none", domain);
 }
 
 static void quit(NyxTestdev *dev)
@@ -46,7 +52,7 @@ static void assert_interrupts(NyxTestdev *dev, uint64_t delivered,
     qobject_unref(device);
 }
 
-static void check_filter(const char *domain)
+static void check_filter(const char *stage1, const char *domain)
 {
     static const struct {
         uint64_t address;
@@ -74,8 +80,9 @@ static void check_filter(const char *domain)
         { NYX_MSI_BASE, 0x800 | 0x58, false },
         { NYX_MSI_BASE | 1 << 4, 0x59, false },         /* remappable */
         { NYX_MSI_BASE | 2, 0x5a, false },              /* unaligned */
+        { NYX_MSI_BASE + 0x80, 0x5b, true },    /* no register of the APIC */
     };
-    NyxTestdev *dev = start(domain);
+    NyxTestdev *dev = start_with(stage1, domain);
     unsigned i, delivered = 0, refused = 0;
 
     for (i = 0; i < ARRAY_SIZE(messages); i++) {
@@ -96,17 +103,23 @@ static void check_filter(const char *domain)
 
 static void test_pass_through(void)
 {
-    check_filter("");
+    check_filter("none", "");
 }
 
 static void test_translating(void)
 {
-    check_filter(",default-map=none");
+    check_filter("none", ",default-map=none");
 }
 
 static void test_peer_to_peer(void)
 {
-    check_filter(",peer-to-peer=on");
+    check_filter("none", ",peer-to-peer=on");
+}
+
+/* The guest has an IOMMU, but does not use it to remap interrupts. */
+static void test_not_remapped(const void *stage1)
+{
+    check_filter(stage1, "");
 }
 
 /* DMA into the window is an interrupt by any other name. */
@@ -236,6 +249,12 @@ int main(int argc, char **argv)
     qtest_add_func("/nyx/interrupt/pass-through", test_pass_through);
     qtest_add_func("/nyx/interrupt/translating", test_translating);
     qtest_add_func("/nyx/interrupt/peer-to-peer", test_peer_to_peer);
+    qtest_add_data_func("/nyx/interrupt/not-remapped/intel", "intel",
+                        test_not_remapped);
+    qtest_add_data_func("/nyx/interrupt/not-remapped/amd", "amd",
+                        test_not_remapped);
+    qtest_add_data_func("/nyx/interrupt/not-remapped/virtio", "virtio",
+                        test_not_remapped);
     qtest_add_func("/nyx/interrupt/dma-into-window", test_dma_into_window);
     qtest_add_func("/nyx/interrupt/msix", test_msix);
     qtest_add_func("/nyx/interrupt/no-way-around", test_no_way_around);
