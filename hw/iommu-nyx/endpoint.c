@@ -246,6 +246,10 @@ void nyx_endpoint_show_domain(NyxEndpoint *ep, NyxDomain *domain)
         /* If the view is new, it is the view that tells backends. */
         nyx_mirror_sync(ep, 0, UINT64_MAX);
         nyx_endpoint_show(ep, domain);
+        if (ep->backend_dma == NYX_BACKEND_DMA_CACHES) {
+            /* It may listen only from now on, and hold what it got before. */
+            nyx_mirror_unmap(ep, 0, UINT64_MAX);
+        }
     } else {
         nyx_endpoint_show(ep, domain);
         qatomic_rcu_set(&ep->domain, domain);
