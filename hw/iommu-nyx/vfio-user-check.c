@@ -29,6 +29,10 @@ void nyx_vu_request_init(VuRequest *req, const VuMessage *msg)
     case VFIO_USER_VERSION:
         req->reply_max = VERSION_MAX;   /* more than what reaches QEMU */
         break;
+    case VFIO_USER_DMA_MAP:
+        req->offset = BODY(msg, VFIOUserDMAMap)->iova;
+        req->count = BODY(msg, VFIOUserDMAMap)->size;
+        break;
     case VFIO_USER_DEVICE_GET_REGION_INFO:
         req->region = BODY(msg, VFIOUserRegionInfo)->index;
         req->reply_max = sizeof(*hdr) + BODY(msg, VFIOUserRegionInfo)->argsz;

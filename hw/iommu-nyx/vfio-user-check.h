@@ -23,8 +23,10 @@ typedef struct VuRequest {
     uint32_t size;              /* of the request */
     uint32_t reply_max;         /* what QEMU has room for */
     uint32_t region;            /* REGION_READ, _WRITE, GET_REGION_INFO */
-    uint64_t offset;            /* REGION_READ, _WRITE */
-    uint32_t count;             /* same */
+    uint64_t offset;            /* REGION_READ, _WRITE; DMA_MAP: the IOVA */
+    uint64_t count;             /* same; DMA_MAP: the size */
+    bool settled;               /* the server has not got it */
+    bool ours;                  /* QEMU has not asked, nor waits, for it */
     int64_t sent_ns;            /* host's clock */
 } VuRequest;
 

@@ -43,6 +43,7 @@ void nyx_vu_guard_unref(VuGuard *g)
     if (g->dma_fd >= 0) {
         close(g->dma_fd);
     }
+    iova_tree_destroy(g->windows);
     event_notifier_cleanup(&g->wake);
     g_free(g->name);
     g_free(g);
@@ -198,6 +199,7 @@ static VuGuard *guard_new(PCIDevice *dev, NyxDomain *domain, int client,
                                               &error_abort) *
                      (SCALE_MS * 4 / 5);
     g->dma_fd = -1;
+    g->windows = iova_tree_new();
     event_notifier_init(&g->wake, 0);
     QTAILQ_INIT(&g->requests);
     nyx_vu_channel_init(&g->client, client);

@@ -28,6 +28,7 @@
 #include "hw/pci/pci_device.h"
 #include "nyx/include/hw/iommu-nyx/vfio-user.h"
 #include "qemu/event_notifier.h"
+#include "qemu/iova-tree.h"
 #include "vfio-user-check.h"
 
 typedef struct VuGuard {
@@ -47,7 +48,9 @@ typedef struct VuGuard {
     VuChannel server;
     VuChannel dma;              /* to the DMA thread, without a twin socket */
     VuDevice facts;
+    IOVATree *windows;          /* that the server has */
     QTAILQ_HEAD(, VuRequest) requests;  /* oldest first */
+    uint16_t last_id;           /* of the relay's own requests */
     int64_t answered_ns;        /* the latest answer; host's clock */
     int64_t slow_ns;            /* time waited for slow answers ... */
     int64_t slow_since_ns;      /* ... since then */
@@ -74,6 +77,14 @@ VuMessage *nyx_vu_offer_twin(VuMessage *request);
  * The answer as QEMU is to see it, or NULL and @why.  @twin: the socket, or -1.
  */
 VuMessage *nyx_vu_take_twin(VuMessage *reply, int *twin, const char **why);
+
+/*
+ * vfio-user-windows.c: a window is given, or was not taken after all; the
+ * windows (DMAMap) in a range that is to be taken back, which are gone then.
+ */
+void nyx_vu_window_added(VuGuard *g, const VFIOUserDMAMap *map);
+void nyx_vu_window_failed(VuGuard *g, uint64_t iova, uint64_t size);
+GArray *nyx_vu_windows_removed(VuGuard *g, const VFIOUserDMAUnmap *unmap);
 
 /* vfio-user-dma.c: serve requests that come over g->dma_fd. */
 void nyx_vu_start_dma(VuGuard *g);

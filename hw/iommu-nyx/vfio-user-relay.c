@@ -115,7 +115,9 @@ static void break_off(VuGuard *g, const char *why)
         shutdown(g->dma_fd, SHUT_RDWR);
     }
     while ((req = QTAILQ_FIRST(&g->requests))) {
-        answer(g, req);
+        if (!req->ours) {
+            answer(g, req);
+        }
         forget(g, req);
     }
     aio_bh_schedule_oneshot(iohandler_get_aio_context(), contain,
@@ -137,6 +139,105 @@ static void trace_request(VuGuard *g, const VuMessage *msg)
     }
 }
 
+/* Those that need no server are answered when their turn comes. */
+static void answer_settled(VuGuard *g)
+{
+    VuRequest *req;
+
+    while ((req = QTAILQ_FIRST(&g->requests)) && req->settled) {
+        VuMessage *reply = nyx_vu_message_new(sizeof(VFIOUserHdr));
+
+        reply->hdr->id = req->id;
+        reply->hdr->command = req->command;
+        reply->hdr->flags = VFIO_USER_REPLY;
+        nyx_vu_send(&g->client, reply);
+        forget(g, req);
+    }
+}
+
+/* @msg goes, and the answer to it is expected. */
+static void send_request(VuGuard *g, VuRequest *req, VuMessage *msg)
+{
+    trace_request(g, msg);
+    req->sent_ns = get_clock();
+    QTAILQ_INSERT_TAIL(&g->requests, req, next);
+    nyx_vu_send(&g->server, msg);
+}
+
+static VuRequest *find_request(VuGuard *g, uint16_t id)
+{
+    VuRequest *req;
+
+    QTAILQ_FOREACH(req, &g->requests, next) {
+        if (req->id == id) {
+            return req;
+        }
+    }
+    return NULL;
+}
+
+static uint16_t new_id(VuGuard *g)
+{
+    while (find_request(g, ++g->last_id)) {
+        ;
+    }
+    return g->last_id;
+}
+
+/* One of several windows that QEMU takes back with one request */
+static void take_back(VuGuard *g, const DMAMap *window)
+{
+    VuMessage *msg = nyx_vu_message_new(sizeof(VFIOUserDMAUnmap));
+    VFIOUserDMAUnmap *unmap = (VFIOUserDMAUnmap *)msg->hdr;
+    VuRequest *req = g_new(VuRequest, 1);
+
+    unmap->hdr.id = new_id(g);
+    unmap->hdr.command = VFIO_USER_DMA_UNMAP;
+    unmap->argsz = sizeof(*unmap) - sizeof(unmap->hdr);
+    unmap->iova = window->iova;
+    unmap->size = window->size + 1;
+    nyx_vu_request_init(req, msg);
+    req->ours = true;
+    send_request(g, req, msg);
+}
+
+/* The server answers in order, so the answer to the last one is QEMU's. */
+static void pass_unmap(VuGuard *g, VuRequest *req, VuMessage *msg)
+{
+    VFIOUserDMAUnmap *unmap = (VFIOUserDMAUnmap *)msg->hdr;
+    g_autoptr(GArray) windows = nyx_vu_windows_removed(g, unmap);
+    const DMAMap *last;
+
+    if (!windows->len) {
+        /* QEMU may wait for the answer to the last of several requests only. */
+        req->settled = true;
+        QTAILQ_INSERT_TAIL(&g->requests, req, next);
+        nyx_vu_message_free(msg);
+        answer_settled(g);
+        return;
+    }
+    for (guint i = 0; i < windows->len - 1; i++) {
+        take_back(g, &g_array_index(windows, DMAMap, i));
+    }
+    last = &g_array_index(windows, DMAMap, windows->len - 1);
+    unmap->flags = 0;
+    unmap->iova = last->iova;
+    unmap->size = last->size + 1;
+    send_request(g, req, msg);
+}
+
+static void pass_map(VuGuard *g, VuRequest *req, VuMessage *msg)
+{
+    VFIOUserDMAMap *map = (VFIOUserDMAMap *)msg->hdr;
+
+    if (g->contained) {
+        nyx_vu_message_close_fds(msg);
+        map->offset = 0;
+    }
+    nyx_vu_window_added(g, map);
+    send_request(g, req, msg);
+}
+
 static void pass_request(VuGuard *g, VuMessage *msg)
 {
     VuRequest *req = g_new(VuRequest, 1);
@@ -150,22 +251,26 @@ static void pass_request(VuGuard *g, VuMessage *msg)
         nyx_vu_message_free(msg);
         return;
     }
-    if (msg->hdr->command == VFIO_USER_DMA_MAP && g->contained) {
-        nyx_vu_message_close_fds(msg);
-        ((VFIOUserDMAMap *)msg->hdr)->offset = 0;
-    } else if (msg->hdr->command == VFIO_USER_REGION_WRITE) {
+    switch (msg->hdr->command) {
+    case VFIO_USER_DMA_MAP:
+        pass_map(g, req, msg);
+        return;
+    case VFIO_USER_DMA_UNMAP:
+        pass_unmap(g, req, msg);
+        return;
+    case VFIO_USER_REGION_WRITE:
         nyx_vu_note_write(&g->facts, msg);
-    } else if (msg->hdr->command == VFIO_USER_VERSION) {
+        break;
+    case VFIO_USER_VERSION:
         msg = nyx_vu_offer_twin(msg);
+        break;
     }
-    trace_request(g, msg);
     if (msg->hdr->flags & VFIO_USER_NO_REPLY) {
         g_free(req);
+        nyx_vu_send(&g->server, msg);
     } else {
-        req->sent_ns = get_clock();
-        QTAILQ_INSERT_TAIL(&g->requests, req, next);
+        send_request(g, req, msg);
     }
-    nyx_vu_send(&g->server, msg);
 }
 
 /* From the server to QEMU */
@@ -249,35 +354,55 @@ static void hide_error(VuGuard *g, const VuRequest *req, VuMessage **reply)
     answer(g, req);
 }
 
+/* What follows from an answer.  NULL: QEMU is not to have it. */
+static VuMessage *note_reply(VuGuard *g, const VuRequest *req,
+                             VuMessage *reply, const char **why)
+{
+    bool error = reply->hdr->flags & VFIO_USER_ERROR;
+
+    switch (req->command) {
+    case VFIO_USER_DEVICE_RESET:
+        qatomic_set(&g->reset_failed, error);
+        return reply;
+    case VFIO_USER_DMA_MAP:
+        if (error) {
+            nyx_vu_window_failed(g, req->offset, req->count);
+        }
+        return reply;
+    case VFIO_USER_DMA_UNMAP:
+        if (req->ours) {
+            nyx_vu_message_free(reply);
+            return NULL;
+        }
+        return reply;
+    case VFIO_USER_VERSION:
+        return error ? reply : open_version(g, req, reply, why);
+    default:
+        hide_error(g, req, &reply);
+        return reply;
+    }
+}
+
 static const char *pass_reply(VuGuard *g, VuMessage *reply)
 {
+    VuRequest *req = find_request(g, reply->hdr->id);
     const char *why;
-    VuRequest *req;
 
-    QTAILQ_FOREACH(req, &g->requests, next) {
-        if (req->id == reply->hdr->id) {
-            break;
-        }
-    }
-    why = req ? nyx_vu_check_reply(&g->facts, req, reply)
+    why = req && !req->settled
+              ? nyx_vu_check_reply(&g->facts, req, reply)
               : "answers what it was not asked";
     why = why ?: account_delay(g, req);
     if (why) {
         nyx_vu_message_free(reply);
         return why;
     }
-    if (req->command == VFIO_USER_DEVICE_RESET) {
-        qatomic_set(&g->reset_failed, reply->hdr->flags & VFIO_USER_ERROR);
-    } else if (req->command == VFIO_USER_VERSION &&
-               !(reply->hdr->flags & VFIO_USER_ERROR)) {
-        reply = open_version(g, req, reply, &why);
+    reply = note_reply(g, req, reply, &why);
+    if (reply) {
+        nyx_vu_send(&g->client, reply);
     }
     if (!why) {
-        hide_error(g, req, &reply);
-        if (reply) {
-            nyx_vu_send(&g->client, reply);
-        }
         forget(g, req);
+        answer_settled(g);
     }
     return why;
 }

@@ -14,6 +14,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from nyxtest.case import needs_nyx
 from nyxtest.errors import GuestDied
+from nyxtest.qtest import NATIVE_HOTPLUG
 from nyxtest.vfiouser import LibDevice
 from nyxtest.vfiousercase import BAR, DEVFN, MIB, RAM, VfioUserCase
 
@@ -146,6 +147,23 @@ class WindowsTest(VfioUserCase):
         self.assertEqual(self.server.ranges(), [])
         self.command('nyx-recover-device', device='vu0')
         self.assert_windows_match()
+
+    def test_unplug_and_plug(self):
+        """It gives all up, and the next one starts anew."""
+        self.start(more=(*NATIVE_HOTPLUG, '-device',
+                         'pcie-root-port,id=port0,chassis=1,addr=4.0', '-object', 'nyx-domain,id=plugged'))
+        for round_number in range(3):
+            server = self.serve(f'plug{round_number}')
+            self.command('device_add', driver='vfio-user-pci', id='vu1',
+                         bus='port0', **{'nyx-domain': 'plugged'},
+                         socket={'type': 'unix', 'path': str(server.path)})
+            self.assertEqual(server.ranges(), self.server.ranges())
+            self.vm.unplug(4 << 3, 'vu1')
+            self.wait_for(lambda s=server: s.process.poll() is not None,
+                          'the end of the server')
+            self.assertEqual(server.ranges(), [])
+            self.assertEqual(server.errors, [])
+        self.assertEqual(self.device.get(0), LibDevice.IDENTIFICATION)
 
     def test_unmanaged(self):
         self.start(',isolation=unmanaged')

@@ -17,6 +17,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from nyxtest.case import needs_nyx
 from nyxtest.errors import GuestDied
+from nyxtest.qtest import NATIVE_HOTPLUG
 from nyxtest.vfiouser import (
     CONFIG_REGION, DMA_MAP, DMA_READ, DMA_WRITE, ERROR, GET_INFO, GET_IRQ_INFO,
     GET_REGION_INFO, REGION_READ, REGION_WRITE, REPLY, RESET, VERSION, Gone,
@@ -24,6 +25,7 @@ from nyxtest.vfiouser import (
 from nyxtest.vfiousercase import (
     BAR, DEVFN, MIB, RAM, VfioUserCase, vfio_user)
 
+PORT_DEVFN = 4 << 3
 GOOD_DEVFN, GOOD_BAR = 0x11 << 3, 0xe0010000
 PATIENCE_MS = 1000
 ALL_ONES = (1 << 64) - 1
@@ -42,7 +44,7 @@ class _HostileCase(VfioUserCase):
         self.server = self.serve('good0')
         self.vm = self.run_vm(
             '-object', f'nyx-domain,id=d{domain}',
-            '-object', 'nyx-domain,id=good',
+            '-object', 'nyx-domain,id=good', *NATIVE_HOTPLUG,
             '-device', 'pcie-root-port,id=port0,chassis=1,addr=4.0',
             '-device', vfio_user('bad0', self.bad.path, addr='10.0',
                                  **{'nyx-domain': 'd',
@@ -380,6 +382,20 @@ class SilenceTest(_HostileCase):
         self.assert_refused('its vfio-user server failed to reset it',
                             'nyx-recover-device', device='bad0')
         self.assertEqual(self.info('bad0')['state'], 'failed')
+        self.assert_others_unharmed()
+
+    def test_unplug_while_it_hangs(self):
+        self.start_both()
+        other = RawServer(self.sockets / 'other')
+        self.addCleanup(other.stop)
+        self.command('device_add', driver='vfio-user-pci', id='other',
+                     bus='port0', **{'x-msg-timeout': PATIENCE_MS},
+                     socket={'type': 'unix', 'path': str(other.path)})
+        other.answers.clear()
+        began = time.monotonic()
+        self.vm.unplug(PORT_DEVFN, 'other')
+        self.assertLess(time.monotonic() - began,
+                        PATIENCE_MS / 1000 + SOON)
         self.assert_others_unharmed()
 
     def test_does_not_read(self):

@@ -19,7 +19,10 @@ CONFIG_ADDRESS, CONFIG_DATA = 0xcf8, 0xcfc
 COMMAND = 0x04
 COMMAND_MEMORY, COMMAND_MASTER, COMMAND_INTX_OFF = 0x2, 0x4, 0x400
 BAR0 = 0x10
-CAPABILITIES, CAP_MSIX = 0x34, 0x11
+CAPABILITIES, CAP_EXPRESS, CAP_MSIX = 0x34, 0x10, 0x11
+NATIVE_HOTPLUG = ('-global',
+                  'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off')
+SLOT_OFF = 0x700                # power control and both indicators: off
 
 
 class Qtest:
@@ -153,6 +156,17 @@ class QtestVM:
                 return at
             at = self.config_read(devfn, at + 1, 1)
         raise NyxTestError(f'device {devfn:#x} has no capability {wanted:#x}')
+
+    def unplug(self, devfn, name):
+        """device_del, and the guest's part of it: power off the slot.
+
+        That needs hotplug as PCIe has it: see NATIVE_HOTPLUG.
+        """
+        since = self.monitor.position()
+        self.monitor.command('device_del', id=name)
+        slot_control = self.find_capability(devfn, CAP_EXPRESS) + 0x18
+        self.config_write(devfn, slot_control, SLOT_OFF, 2)
+        self.monitor.wait_event('DEVICE_DELETED', since, device=name)
 
     def enable_msix(self, devfn, table, vector, address, data):
         """One vector, unmasked; table: the address where it is mapped."""
