@@ -1,0 +1,449 @@
+/*
+ * Nyx IOMMU: interrupts that KVM delivers without asking QEMU (irqfd)
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * They do not come to the interrupt window of a device; what counts is where
+ * KVM's routes lead.  The machine runs under KVM: its firmware enables the
+ * local APIC and halts, the test drives the devices, and what KVM has delivered
+ * shows in the IRR.
+ */
+
+#include "qemu/osdep.h"
+#include "hw/i386/intel_iommu_internal.h"
+#include "hw/pci/pci_regs.h"
+#include "libnyx.h"
+#include "qemu/bswap.h"
+#include "standard-headers/linux/virtio_blk.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_ring.h"
+#include "tests/qtest/libqos/virtio.h"
+#include "tests/qtest/libqos/virtio-pci.h"
+#include "vhost-user-peer.h"
+
+#define SLOT            5
+#define REQUESTER       (SLOT << 3)
+#define BLOCK           512
+#define DISK_SIZE       MIB(1)
+#define NO_STATUS       0xee
+#define TIMEOUT         (60 * G_TIME_SPAN_SECOND)
+
+#define NMI             (4 << 8)
+
+/* The firmware: what the processor starts with, at the end of the ROM */
+#define ROM_SIZE        0x10000
+#define ROM_MAIN        0xff00
+#define ROM_RESET       0xfff0
+#define READY           0x500       /* address of a byte that it writes */
+#define READY_VALUE     0x55
+
+static const uint8_t rom_main[] = {
+    0x66, 0xb9, 0x1b, 0x00, 0x00, 0x00, /* mov ecx, IA32_APIC_BASE */
+    0x0f, 0x32,                         /* rdmsr */
+    0x66, 0x0d, 0x00, 0x0c, 0x00, 0x00, /* or eax, enable | x2APIC */
+    0x0f, 0x30,                         /* wrmsr */
+    0x66, 0xb9, 0x0f, 0x08, 0x00, 0x00, /* mov ecx, IA32_X2APIC_SIVR */
+    0x66, 0xb8, 0xff, 0x01, 0x00, 0x00, /* mov eax, enable | vector 255 */
+    0x66, 0x31, 0xd2,                   /* xor edx, edx */
+    0x0f, 0x30,                         /* wrmsr */
+    0x31, 0xc0, 0x8e, 0xd8,             /* xor ax, ax; mov ds, ax */
+    0xc6, 0x06, READY & 0xff, READY >> 8, READY_VALUE, /* mov byte [READY] */
+    0xfa, 0xf4, 0xeb, 0xfc,             /* halt: cli; hlt; jmp halt */
+};
+
+static const uint8_t rom_reset[] = {
+    0xe9, (ROM_MAIN - ROM_RESET - 3) & 0xff,
+    ((ROM_MAIN - ROM_RESET - 3) >> 8) & 0xff,   /* jmp ROM_MAIN */
+};
+
+typedef struct Driver {
+    NyxTest *t;
+    QVirtioPCIDevice *pci;
+    QVirtQueue *vq;
+    uint64_t request;       /* of a disk: header, data and status */
+    int disk;               /* descriptor of its image, or -1 */
+    VhostUserPeer *peer;    /* of a vhost-user device */
+} Driver;
+
+/* Name of a file that is gone when the test has ended */
+static char *rom_file(void)
+{
+    g_autofree uint8_t *rom = g_malloc0(ROM_SIZE);
+    int fd = memfd_create("nyx-rom", 0);
+
+    memcpy(rom + ROM_MAIN, rom_main, sizeof(rom_main));
+    memcpy(rom + ROM_RESET, rom_reset, sizeof(rom_reset));
+    g_assert_cmpint(write(fd, rom, ROM_SIZE), ==, ROM_SIZE);
+    return g_strdup_printf("/proc/self/fd/%d", fd);
+}
+
+static void await_firmware(NyxTest *t)
+{
+    int64_t end = g_get_monotonic_time() + TIMEOUT;
+
+    while (qatomic_read(&t->ram[READY]) != READY_VALUE) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
+static void await_interrupt(Driver *d, uint8_t vector)
+{
+    int64_t end = g_get_monotonic_time() + TIMEOUT;
+
+    while (!nyx_apic_pending(d->t, vector)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
+/* MSI-X entry 0: masked meanwhile, as drivers do. */
+static void set_message(Driver *d, uint64_t address, uint32_t data)
+{
+    QPCIDevice *pci = d->pci->pdev;
+    uint64_t entry = pci->msix_table_off;
+
+    qpci_io_writel(pci, pci->msix_table_bar,
+                   entry + PCI_MSIX_ENTRY_VECTOR_CTRL, 1);
+    qpci_io_writeq(pci, pci->msix_table_bar, entry, address);
+    qpci_io_writel(pci, pci->msix_table_bar, entry + PCI_MSIX_ENTRY_DATA, data);
+    qpci_io_writel(pci, pci->msix_table_bar,
+                   entry + PCI_MSIX_ENTRY_VECTOR_CTRL, 0);
+}
+
+static void set_vector(Driver *d, uint32_t data)
+{
+    set_message(d, NYX_MSI_BASE, data);
+}
+
+/* The driver's part of a start: from reset to DRIVER_OK */
+static void start_driver(Driver *d)
+{
+    QVirtioDevice *dev = &d->pci->vdev;
+    uint64_t features;
+
+    qvirtio_start_device(dev);
+    features = qvirtio_get_features(dev);
+    features &= ~(1ULL << VIRTIO_RING_F_INDIRECT_DESC |
+                  1ULL << VIRTIO_RING_F_EVENT_IDX |
+                  QVIRTIO_F_BAD_FEATURE);
+    qvirtio_set_features(dev, features);
+    d->vq = qvirtqueue_setup(dev, &d->t->alloc, 0);
+    d->pci->msix_ops->set_queue_vector(d->pci, 0, 0);
+    qvirtio_set_driver_ok(dev);
+}
+
+static Driver *open_driver(NyxTest *t)
+{
+    Driver *d = g_new0(Driver, 1);
+
+    d->t = t;
+    d->disk = -1;
+    await_firmware(t);
+    d->pci = virtio_pci_new(t->bus,
+                            &(QPCIAddress) { .devfn = QPCI_DEVFN(SLOT, 0) });
+    g_assert_nonnull(d->pci);
+    qvirtio_pci_device_enable(d->pci);
+    qpci_msix_enable(d->pci->pdev);
+    d->request = guest_alloc(&t->alloc, PAGE);
+    return d;
+}
+
+/* The driver starts anew after a reset that it did not ask for. */
+static void restart_driver(Driver *d)
+{
+    qvirtqueue_cleanup(d->pci->vdev.bus, d->vq, &d->t->alloc);
+    start_driver(d);
+}
+
+static void quit(Driver *d)
+{
+    qvirtqueue_cleanup(d->pci->vdev.bus, d->vq, &d->t->alloc);
+    g_free(d->pci->pdev);
+    g_free(d->pci);
+    nyx_test_quit(d->t);
+    if (d->disk >= 0) {
+        close(d->disk);
+    }
+    if (d->peer) {
+        vhost_user_peer_end(d->peer);
+    }
+    g_free(d);
+}
+
+static uint64_t interrupts(Driver *d, const char *which)
+{
+    QDict *device = nyx_query_device(d->t, "dev");
+    uint64_t n = qdict_get_uint(qdict_get_qdict(device, "interrupts"), which);
+
+    qobject_unref(device);
+    return n;
+}
+
+static void quarantine(Driver *d)
+{
+    nyx_qmp(d->t, "{ 'execute': 'nyx-quarantine-device',"
+            "  'arguments': { 'device': 'dev' } }");
+}
+
+static void recover(Driver *d)
+{
+    nyx_qmp(d->t, "{ 'execute': 'nyx-recover-device',"
+            "  'arguments': { 'device': 'dev' } }");
+}
+
+/* A disk whose I/O thread tells KVM of what is done */
+
+static Driver *start_disk(const char *machine)
+{
+    g_autofree char *rom = rom_file();
+    g_autofree char *path = NULL;
+    int disk = g_file_open_tmp("nyx-irqfd-XXXXXX", &path, NULL);
+    NyxTest *t;
+    Driver *d;
+
+    g_assert_cmpint(ftruncate(disk, DISK_SIZE), ==, 0);
+    t = nyx_test_start(machine, "-accel kvm -bios %s -object iothread,id=io "
+                       "-drive if=none,id=disk,format=raw,file=%s "
+                       "-device virtio-blk-pci,id=dev,addr=%d,drive=disk,"
+                       "iothread=io", rom, path, SLOT);
+    unlink(path);
+    d = open_driver(t);
+    d->disk = disk;
+    return d;
+}
+
+static void submit_read(Driver *d)
+{
+    QTestState *qts = d->t->qts;
+    struct virtio_blk_outhdr header = { .type = cpu_to_le32(VIRTIO_BLK_T_IN) };
+    uint64_t data = d->request + sizeof(header), status = data + BLOCK;
+    uint32_t head;
+
+    memcpy(d->t->ram + d->request, &header, sizeof(header));
+    d->t->ram[status] = NO_STATUS;
+    head = qvirtqueue_add(qts, d->vq, d->request, sizeof(header), false, true);
+    qvirtqueue_add(qts, d->vq, data, BLOCK, true, true);
+    qvirtqueue_add(qts, d->vq, status, 1, true, false);
+    qvirtqueue_kick(qts, &d->pci->vdev, d->vq, head);
+}
+
+/* A request that is done raises @vector. */
+static void assert_raises(Driver *d, uint8_t vector)
+{
+    uint64_t status = d->request + sizeof(struct virtio_blk_outhdr) + BLOCK;
+
+    g_assert_false(nyx_apic_pending(d->t, vector));
+    submit_read(d);
+    await_interrupt(d, vector);
+    g_assert_cmphex(d->t->ram[status], ==, VIRTIO_BLK_S_OK);
+}
+
+static void await_read(Driver *d)
+{
+    uint64_t status = d->request + sizeof(struct virtio_blk_outhdr) + BLOCK;
+    int64_t end = g_get_monotonic_time() + TIMEOUT;
+
+    while (qatomic_read(&d->t->ram[status]) == NO_STATUS) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
+static void test_disk(void)
+{
+    Driver *d = start_disk("nyx-pc");
+
+    set_vector(d, 0x51);
+    start_driver(d);
+    assert_raises(d, 0x51);
+    set_vector(d, 0x52);
+    assert_raises(d, 0x52);
+    /* That was KVM: QEMU has not seen any of them. */
+    g_assert_cmpuint(interrupts(d, "delivered"), ==, 0);
+
+    set_vector(d, 0x53);
+    quarantine(d);
+    recover(d);
+    restart_driver(d);
+    g_assert_false(nyx_apic_pending(d->t, 0x53));
+    assert_raises(d, 0x53);
+    g_assert_cmpuint(interrupts(d, "refused"), ==, 0);
+    quit(d);
+}
+
+/* A route for what the filter refuses leads nowhere, and does no other harm. */
+static void test_filter(void)
+{
+    Driver *d = start_disk("nyx-pc");
+    unsigned vector;
+
+    set_vector(d, NMI | 0x54);
+    start_driver(d);
+    submit_read(d);
+    await_read(d);
+    g_assert_cmpuint(interrupts(d, "refused"), >, 0);
+    set_vector(d, 0x55);
+    assert_raises(d, 0x55);
+    set_vector(d, NMI | 0x56);
+    submit_read(d);
+    await_read(d);
+    set_message(d, 0xfec00000, 0x57);
+    submit_read(d);
+    await_read(d);
+    set_vector(d, 0x58);
+    assert_raises(d, 0x58);
+    for (vector = 0x20; vector < 0x58; vector++) {
+        g_assert_cmpint(nyx_apic_pending(d->t, vector), ==, vector == 0x55);
+    }
+    nyx_assert_number(d->t, "dev", "total-faults", 0);
+    quit(d);
+}
+
+/* A backend that goes on to raise what was taken from it */
+
+static Driver *start_peer(const char *machine)
+{
+    g_autofree char *rom = rom_file();
+    VhostUserPeer *peer;
+    NyxTest *t;
+    Driver *d;
+    int fds[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    g_assert_cmpint(fcntl(fds[0], F_SETFD, FD_CLOEXEC), ==, 0);
+    peer = vhost_user_peer_start(fds[0]);
+    t = nyx_test_start(machine, "-accel kvm -bios %s "
+                       "-chardev socket,id=peer,fd=%d "
+                       "-device vhost-user-fs-pci,id=dev,addr=%d,tag=x,"
+                       "chardev=peer", rom, fds[1], SLOT);
+    close(fds[1]);
+    d = open_driver(t);
+    d->peer = peer;
+    return d;
+}
+
+static void test_hostile(void)
+{
+    Driver *d = start_peer("nyx-pc");
+
+    set_vector(d, 0x61);
+    start_driver(d);
+    vhost_user_peer_raise(d->peer);
+    await_interrupt(d, 0x61);
+    set_vector(d, 0x62);
+    vhost_user_peer_raise(d->peer);
+    await_interrupt(d, 0x62);
+    g_assert_cmpuint(interrupts(d, "delivered"), ==, 0);
+
+    set_vector(d, NMI | 0x63);
+    vhost_user_peer_raise(d->peer);
+    g_assert_false(nyx_apic_pending(d->t, 0x63));
+
+    /* What was raised while it was masked comes now, and nothing after it. */
+    set_vector(d, 0x64);
+    await_interrupt(d, 0x64);
+    set_vector(d, 0x65);
+    g_assert_false(nyx_apic_pending(d->t, 0x65));
+    quarantine(d);
+    vhost_user_peer_raise(d->peer);
+    nyx_assert_state(d->t, "dev", "quarantined");
+    g_assert_false(nyx_apic_pending(d->t, 0x65));
+
+    recover(d);
+    restart_driver(d);
+    vhost_user_peer_raise(d->peer);
+    await_interrupt(d, 0x65);
+    quit(d);
+}
+
+/* With VT-d: the route is what the guest's table says, and changes with it. */
+
+#define TABLE           MIB(16)
+#define QUEUE           MIB(17)
+#define SIZE_256        7           /* 2^(7 + 1) entries */
+#define IRTE_PRESENT    1ULL
+#define IRTE_VECTOR(v)  ((uint64_t)(v) << 16)
+#define IRTE_SVT        (1ULL << 18)
+
+static unsigned queue_tail;
+
+static void vtd_set64(Driver *d, unsigned reg, uint64_t value)
+{
+    qtest_writeq(d->t->qts, Q35_HOST_BRIDGE_IOMMU_ADDR + reg, value);
+}
+
+static void vtd_command(Driver *d, uint32_t command)
+{
+    qtest_writel(d->t->qts, Q35_HOST_BRIDGE_IOMMU_ADDR + DMAR_GCMD_REG,
+                 command);
+}
+
+/* Entry 3, and tell VT-d that it has changed */
+static void set_entry(Driver *d, uint64_t low)
+{
+    qtest_writeq(d->t->qts, TABLE + 3 * 16, low);
+    qtest_writeq(d->t->qts, TABLE + 3 * 16 + 8, REQUESTER | IRTE_SVT);
+    qtest_writeq(d->t->qts, QUEUE + queue_tail, VTD_INV_DESC_IEC);
+    qtest_writeq(d->t->qts, QUEUE + queue_tail + 8, 0);
+    queue_tail += 16;
+    vtd_set64(d, DMAR_IQT_REG, queue_tail);
+}
+
+static void enable_remapping(Driver *d)
+{
+    queue_tail = 0;
+    vtd_set64(d, DMAR_IQT_REG, 0);
+    vtd_set64(d, DMAR_IQA_REG, QUEUE);
+    vtd_command(d, VTD_GCMD_QIE);
+    vtd_set64(d, DMAR_IRTA_REG, TABLE | SIZE_256);
+    vtd_command(d, VTD_GCMD_QIE | VTD_GCMD_SIRTP);
+    vtd_command(d, VTD_GCMD_QIE | VTD_GCMD_IRE);
+}
+
+static void test_remapped(void)
+{
+    Driver *d = start_disk("nyx-pc,stage1=intel,kernel-irqchip=split");
+    uint64_t address = NYX_MSI_BASE | 1u << 4 | 3 << 5;
+
+    enable_remapping(d);
+    set_entry(d, IRTE_PRESENT | IRTE_VECTOR(0x71));
+    set_message(d, address, 0);
+    start_driver(d);
+    assert_raises(d, 0x71);
+    set_entry(d, IRTE_PRESENT | IRTE_VECTOR(0x72));
+    assert_raises(d, 0x72);
+    g_assert_cmpuint(interrupts(d, "delivered"), ==, 0);
+
+    /* No entry, no interrupt; unmasking it must not end QEMU. */
+    set_entry(d, 0);
+    set_message(d, NYX_MSI_BASE, 0x73);
+    set_message(d, address, 0);
+    submit_read(d);
+    await_read(d);
+    g_assert_cmpuint(interrupts(d, "refused"), >, 0);
+    set_entry(d, IRTE_PRESENT | IRTE_VECTOR(0x74));
+    assert_raises(d, 0x74);
+
+    set_entry(d, IRTE_PRESENT | IRTE_VECTOR(0x75));
+    quarantine(d);
+    recover(d);
+    restart_driver(d);
+    g_assert_false(nyx_apic_pending(d->t, 0x75));
+    assert_raises(d, 0x75);
+    g_assert_false(nyx_apic_pending(d->t, 0x73));
+    quit(d);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    if (access("/dev/kvm", R_OK | W_OK) || !qtest_has_accel("kvm")) {
+        g_test_skip("no KVM: /dev/kvm cannot be opened, or QEMU lacks it");
+        return 0;
+    }
+    qtest_add_func("/nyx/irqfd/disk", test_disk);
+    qtest_add_func("/nyx/irqfd/filter", test_filter);
+    qtest_add_func("/nyx/irqfd/hostile-backend", test_hostile);
+    qtest_add_func("/nyx/irqfd/remapped", test_remapped);
+    return g_test_run();
+}
