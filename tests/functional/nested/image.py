@@ -14,19 +14,22 @@ import os
 import re
 import struct
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 from nyxtest import packages
 from nyxtest.cpio import CpioWriter
 from nyxtest.errors import NyxTestError
 from nyxtest.image import GuestImage, compile_program, guest_image, say
-from nyxtest.paths import BUILD, GUEST_BUILD, QEMU
+from nyxtest.paths import GUEST_BUILD, QEMU, ROOT
 
 FOLDER = GUEST_BUILD / 'nested'
 FIRMWARE = ('bios-256k.bin', 'kvmvapic.bin', 'linuxboot_dma.bin', 'pvh.bin')
 PROGRAMS = ('nyx-nvme-vf',)
-PYTHON_PACKAGES = ('python3-minimal', 'libpython3-stdlib')
-CHUNK = 1 << 20
+# Parts of Python's library that no script of ours has a use for
+PYTHON_UNUSED = ('__pycache__', 'dist-packages', 'ensurepip', 'idlelib',
+                 'lib2to3', 'pydoc_data', 'test', 'tkinter', 'turtledemo')
 
 
 def _unpacked_kernel(bzimage):
@@ -91,11 +94,29 @@ def _firmware(name):
                        'qemu-system-data.')
 
 
+def _scripts():
+    """The nyx command, and a Python to run it."""
+    python = Path(sys.executable).resolve()
+    library = Path(sysconfig.get_path('stdlib'))
+    files = {'usr/bin/python3': python}
+    for path in library.rglob('*'):
+        inside = path.relative_to(library)
+        if path.is_file() and not set(PYTHON_UNUSED) & set(inside.parts) and \
+                not inside.parts[0].startswith('config-'):
+            files[str(path).lstrip('/')] = path
+    for name in libraries(python):
+        files[name.lstrip('/')] = Path(name)
+    files['nyx/scripts/nyx'] = ROOT / 'scripts' / 'nyx'
+    for path in (ROOT / 'scripts' / 'nyxcli').glob('*.py'):
+        files[f'nyx/scripts/nyxcli/{path.name}'] = path
+    return files
+
+
 def _files(vmlinux, image):
     """Name in the middle guest -> file here."""
     program = _stripped(QEMU)
     files = {'nyx/qemu': program, 'nyx/vmlinux': vmlinux,
-             'nyx/initrd': image.initrd}
+             'nyx/initrd': image.initrd, **_scripts()}
     for name in PROGRAMS:
         files[f'bin/{name}'] = compile_program(name)
     for name in FIRMWARE:
