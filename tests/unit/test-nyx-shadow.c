@@ -12,9 +12,8 @@
 #include "qemu/units.h"
 #include "nyx/hw/iommu-nyx/iotlb.h"
 #include "nyx/hw/iommu-nyx/shadow.h"
+#include "nyx-page-table-helpers.h"
 #include "nyx-random.h"
-
-#define PAGE    NYX_PAGE_SIZE
 
 static bool find(NyxShadow *shadow, uint64_t iova, NyxTranslation *t)
 {
