@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "backend.h"
 #include "containment.h"
+#include "nyx/include/hw/iommu-nyx/vhost-user-wait.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-nyx.h"
 #include "qapi/qapi-visit-nyx.h"
@@ -98,6 +99,26 @@ NyxFaultInfoList *qmp_query_nyx_faults(const char *device, bool has_limit,
                             has_limit ? limit : UINT32_MAX);
 }
 
+/*
+ * A backend that does not answer loses its connection, but not guest RAM.
+ * @lost: connections that had been lost before; what follows: what is done.
+ */
+static void G_GNUC_PRINTF(3, 4) check_answers(unsigned lost, Error **errp,
+                                              const char *fmt, ...)
+{
+    g_autofree char *done = NULL;
+    va_list ap;
+
+    if (nyx_vhost_user_lost() == lost) {
+        return;
+    }
+    va_start(ap, fmt);
+    done = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    error_setg(errp, "%s, but a vhost-user backend did not answer: end its "
+               "process, which may still access guest RAM", done);
+}
+
 static bool can_all_join(NyxEndpoint *ep, NyxDomain *domain, Error **errp)
 {
     NyxFunction *fn;
@@ -143,10 +164,13 @@ void qmp_nyx_assign_device(const char *device, const char *id, Error **errp)
         return;
     }
     if (domain != ep->domain) {
+        unsigned lost = nyx_vhost_user_lost();
+
         trace_nyx_assign(device, ep->domain->id, domain->id);
         nyx_iommu_move_endpoint(ep->iommu, ep, domain);
         nyx_endpoint_renew(ep);
         drain_call_rcu();
+        check_answers(lost, errp, "device '%s' is in domain '%s'", device, id);
     }
 }
 
@@ -175,9 +199,11 @@ void qmp_nyx_map(const char *id, uint64_t iova, uint64_t gpa, uint64_t size,
 void qmp_nyx_unmap(const char *id, uint64_t iova, uint64_t size, Error **errp)
 {
     NyxDomain *domain = need_domain(id, errp);
+    unsigned lost = nyx_vhost_user_lost();
 
     if (domain && nyx_domain_unmap(domain, iova, size, errp)) {
         nyx_domain_quiesce(domain);
+        check_answers(lost, errp, "the range is not mapped any more");
     }
 }
 
@@ -249,6 +275,7 @@ void coroutine_fn qmp_nyx_quarantine_device(const char *device,
 {
     NyxFunction *fn = need_confined(device, errp);
     g_autoptr(GPtrArray) endpoints = NULL;
+    unsigned lost = nyx_vhost_user_lost();
     QuarantineRequest request;
 
     if (!fn) {
@@ -268,7 +295,9 @@ void coroutine_fn qmp_nyx_quarantine_device(const char *device,
         error_setg(errp, "device '%s' is cut off, but its storage has not "
                    "finished requests from before; see io-under-way in "
                    "query-nyx-devices", device);
+        return;
     }
+    check_answers(lost, errp, "device '%s' is cut off", device);
 }
 
 void qmp_nyx_recover_device(const char *device, bool has_force, bool force,
