@@ -10,6 +10,7 @@
 #include "bus-ops.h"
 #include "hw/core/iommu.h"
 #include "hw/pci/pci_bus.h"
+#include "qapi/error.h"
 #include "qemu/rcu.h"
 #include "system/address-spaces.h"
 #include "translate.h"
@@ -39,6 +40,13 @@ static bool nyx_bus_set_iommu_device(PCIBus *bus, void *opaque, int devfn,
 {
     const NyxStage1Model *s = stage1_model(opaque);
 
+    if (s->dev && s->first_stage) {
+        error_setg(errp, "behind first-stage tables (stage1.fsts=on) VFIO "
+                   "would need the host's IOMMU to walk the guest's tables, "
+                   "past the windows of its domain: not supported; use "
+                   "fsts=off");
+        return false;
+    }
     return !s->dev || !s->ops->set_iommu_device ||
            s->ops->set_iommu_device(bus, s->opaque, devfn, dev, errp);
 }
@@ -52,10 +60,7 @@ static void nyx_bus_unset_iommu_device(PCIBus *bus, void *opaque, int devfn)
     }
 }
 
-/*
- * Nesting would have the host's IOMMU walk the guest's tables: past stage 2,
- * whose windows only exist as mappings of ours.
- */
+/* No nesting, as above. */
 static uint64_t nyx_bus_get_viommu_flags(void *opaque)
 {
     const NyxStage1Model *s = stage1_model(opaque);

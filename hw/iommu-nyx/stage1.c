@@ -22,15 +22,22 @@
 static void stage1_notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
 {
     NyxEndpoint *ep = container_of(n, NyxEndpoint, stage1.unmapped);
+    uint64_t first = entry->iova;
     uint64_t last = entry->iova + entry->addr_mask;
 
     if ((entry->perm & IOMMU_RW) != IOMMU_NONE) {
         nyx_mirror_map(ep, entry);
         return;
     }
-    trace_nyx_stage1_unmap(nyx_endpoint_requester_id(ep), entry->iova, last);
-    nyx_shadow_forget(&ep->stage1.shadow, entry->iova, last);
-    nyx_mirror_unmap(ep, entry->iova, last);
+    /* Not from a model that walks its tables to tell of what is gone. */
+    if (ep->iommu->stage1_model.first_stage &&
+        !(n->notifier_flags & IOMMU_NOTIFIER_MAP)) {
+        first = 0;
+        last = UINT64_MAX;
+    }
+    trace_nyx_stage1_unmap(nyx_endpoint_requester_id(ep), first, last);
+    nyx_shadow_forget(&ep->stage1.shadow, first, last);
+    nyx_mirror_unmap(ep, first, last);
 }
 
 /* A device's own cache (ATS) is to forget: that is for backends to know. */
@@ -239,6 +246,8 @@ bool nyx_iommu_attach_stage1(NyxIommu *iommu, DeviceState *model, Error **errp)
         .dev = model,
         .ops = iommu->bus->iommu_ops,
         .opaque = iommu->bus->iommu_opaque,
+        .first_stage = object_property_find(OBJECT(model), "fsts") &&
+                      object_property_get_bool(OBJECT(model), "fsts", NULL),
     };
     nyx_bus_serve(iommu);
     QTAILQ_FOREACH(ep, &iommu->endpoints, link) {

@@ -29,6 +29,12 @@ typedef struct NyxStage1Model {
     DeviceState *dev;           /* NULL: stage1=none */
     const PCIIOMMUOps *ops;     /* what it gave the bus */
     void *opaque;
+    /*
+     * VT-d with first-stage tables: it takes the invalidation of a page for
+     * that of its whole domain, but tells of the page alone; and it never tells
+     * of mappings.
+     */
+    bool first_stage;
 } NyxStage1Model;
 
 /* Stage 1 as one endpoint has it */

@@ -216,65 +216,93 @@ static NyxTranslation join(const IOMMUTLBEntry *first, hwaddr address,
     };
 }
 
-static IOMMUTLBEntry ask_both(NyxEndpoint *ep, NyxDomain *domain,
-                              IOMMUMemoryRegion *stage1, hwaddr iova,
-                              IOMMUAccessFlags flag, int index)
+/*
+ * What an access goes by.  The generation was read before the others: whatever
+ * changes one of them changes it afterwards, so what follows from the old ones
+ * is not kept.
+ */
+typedef struct Way {
+    uint64_t generation;        /* of the shadow */
+    NyxDomain *domain;          /* NULL: none */
+    IOMMUMemoryRegion *stage1;  /* NULL: lets pass */
+} Way;
+
+static Way current_way(NyxEndpoint *ep)
+{
+    uint64_t generation = nyx_shadow_generation(&ep->stage1.shadow);
+
+    return (Way) {
+        .generation = generation,
+        .domain = qatomic_rcu_read(&ep->domain),
+        .stage1 = qatomic_rcu_read(&ep->stage1.mr),
+    };
+}
+
+/* False if stage 1 refuses; else @address is what it makes of @iova. */
+static bool ask_stage1(IOMMUMemoryRegion *stage1, hwaddr iova,
+                       IOMMUAccessFlags flag, int inner, IOMMUTLBEntry *entry,
+                       hwaddr *address)
 {
     IOMMUMemoryRegionClass *imrc =
         memory_region_get_iommu_class_nocheck(stage1);
-    uint64_t generation = nyx_shadow_generation(&ep->stage1.shadow);
+
+    *entry = imrc->translate(stage1, iova, flag, inner);
+    *address = (entry->translated_addr & ~entry->addr_mask) |
+               (iova & entry->addr_mask);
+    return (entry->perm & flag) == flag &&
+           entry->target_as == &address_space_memory;
+}
+
+static IOMMUTLBEntry ask_both(NyxEndpoint *ep, const Way *way, hwaddr iova,
+                              IOMMUAccessFlags flag, int index)
+{
     int inner = index >> INDEX_STAGE1_SHIFT;
     NyxTranslation second, both;
     IOMMUTLBEntry first;
     hwaddr address;
 
-    first = imrc->translate(stage1, iova, flag, inner);
-    if ((first.perm & flag) != flag ||
-        first.target_as != &address_space_memory) {
+    if (!ask_stage1(way->stage1, iova, flag, inner, &first, &address)) {
         return refuse_stage1(ep, iova, flag, index);
     }
-    address = (first.translated_addr & ~first.addr_mask) |
-              (iova & first.addr_mask);
-    nyx_endpoint_stage2(ep, domain, address, &second);
+    nyx_endpoint_stage2(ep, way->domain, address, &second);
     if ((second.perm & flag) != flag) {
         return refuse_stage2(ep, iova, address, flag, index);
     }
     both = join(&first, address, &second);
     if (ep->stage1.notifies && !inner) {
-        nyx_shadow_fill(&ep->stage1.shadow, generation, iova, &both);
+        nyx_shadow_fill(&ep->stage1.shadow, way->generation, iova, &both);
     }
-    return final(ep, domain, iova, &both);
+    return final(ep, way->domain, iova, &both);
 }
 
 /* Index 0 is for requests that are not translated yet: these are cached. */
-static bool known(NyxEndpoint *ep, hwaddr iova, int index, NyxTranslation *t)
+static bool known(NyxEndpoint *ep, uint64_t generation, hwaddr iova, int index,
+                  NyxTranslation *t)
 {
-    NyxShadow *shadow = &ep->stage1.shadow;
-    uint64_t generation = nyx_shadow_generation(shadow);
-
     if (unlikely(index >> INDEX_STAGE1_SHIFT)) {
         return false;
     }
     if (nyx_iotlb_lookup(&ep->iotlb, generation, iova, t)) {
         return true;
     }
-    if (!nyx_shadow_lookup(shadow, iova, t)) {
+    if (!nyx_shadow_lookup(&ep->stage1.shadow, iova, t)) {
         return false;
     }
     nyx_iotlb_fill(&ep->iotlb, generation, iova, t);
     return true;
 }
 
-static IOMMUTLBEntry translate_both(NyxEndpoint *ep, NyxDomain *domain,
-                                    IOMMUMemoryRegion *stage1, hwaddr iova,
-                                    IOMMUAccessFlags flag, int index)
+static IOMMUTLBEntry translate_both(NyxEndpoint *ep, const Way *way,
+                                    hwaddr iova, IOMMUAccessFlags flag,
+                                    int index)
 {
     NyxTranslation t;
 
-    if (likely(known(ep, iova, index, &t) && (t.perm & flag) == flag)) {
-        return final(ep, domain, iova, &t);
+    if (likely(known(ep, way->generation, iova, index, &t) &&
+               (t.perm & flag) == flag)) {
+        return final(ep, way->domain, iova, &t);
     }
-    return ask_both(ep, domain, stage1, iova, flag, index);
+    return ask_both(ep, way, iova, flag, index);
 }
 
 /* Stage 2 alone */
@@ -310,53 +338,53 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
                                    IOMMUAccessFlags flag, int index)
 {
     NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
-    NyxDomain *domain = qatomic_rcu_read(&ep->domain);
-    IOMMUMemoryRegion *stage1 = qatomic_rcu_read(&ep->stage1.mr);
+    Way way = current_way(ep);
     NyxTranslation t;
 
-    if (unlikely(!domain || qatomic_read(&ep->blocked))) {
+    if (unlikely(!way.domain || qatomic_read(&ep->blocked))) {
         return refuse_stage2(ep, iova, iova, flag, index);
     }
-    if (stage1) {
-        return translate_both(ep, domain, stage1, iova, flag, index);
+    if (way.stage1) {
+        return translate_both(ep, &way, iova, flag, index);
     }
     /* It has just left a table, or stage 1 has just let go. */
-    if (unlikely(!nyx_endpoint_needs_translation(ep, domain))) {
+    if (unlikely(!nyx_endpoint_needs_translation(ep, way.domain))) {
         return ask_view(ep, iova);
     }
-    lookup_stage2(ep, domain, iova, &t);
+    lookup_stage2(ep, way.domain, iova, &t);
     if (likely((t.perm & flag) == flag)) {
-        return final(ep, domain, iova, &t);
+        return final(ep, way.domain, iova, &t);
     }
     return refuse_stage2(ep, iova, iova, flag, index);
 }
 
 /*
- * Of a translation that has just been found, for a backend that caches it.
- * VT-d and AMD-Vi say all that is allowed; virtio-iommu only what it was asked
- * for, and backends ask for both when they write.
+ * Of a translation that has just been found, for a backend that caches it.  A
+ * backend that writes asks for both kinds of access, and waits until it has
+ * them; so it may also read what the guest lets it only write, if the domain
+ * allows that.
  */
 static IOMMUAccessFlags found_permission(NyxEndpoint *ep, hwaddr iova,
                                          bool write)
 {
-    NyxDomain *domain = qatomic_rcu_read(&ep->domain);
-    IOMMUMemoryRegion *stage1 = qatomic_rcu_read(&ep->stage1.mr);
     IOMMUAccessFlags asked = write ? IOMMU_WO : IOMMU_RO;
-    NyxTranslation t = {};
+    Way way = current_way(ep);
+    NyxTranslation second;
+    IOMMUTLBEntry first;
+    hwaddr address;
 
-    if (!domain || qatomic_read(&ep->blocked)) {
+    if (!way.domain || qatomic_read(&ep->blocked)) {
         return IOMMU_NONE;
     }
-    if (!stage1) {
-        nyx_endpoint_stage2(ep, domain, iova, &t);
-    } else if (!known(ep, iova, 0, &t)) {
-        return asked;
-    } else if (write && ep->iommu->stage1 == NYX_STAGE1_VIRTIO &&
-               (t.perm & IOMMU_RW) == IOMMU_WO) {
-        return asked | (ask_both(ep, domain, stage1, iova, IOMMU_RW, 0).perm &
-                        IOMMU_RO);
+    if (!way.stage1) {
+        nyx_endpoint_stage2(ep, way.domain, iova, &second);
+        return second.perm & IOMMU_RW;
     }
-    return t.perm & IOMMU_RW;
+    if (!ask_stage1(way.stage1, iova, asked, 0, &first, &address)) {
+        return IOMMU_NONE;
+    }
+    nyx_endpoint_stage2(ep, way.domain, address, &second);
+    return second.perm & (write ? IOMMU_RW : first.perm);
 }
 
 /* Devices do DMA through an address space of their own, which shows ours. */
