@@ -232,13 +232,13 @@ void nyx_mirror_replay(NyxEndpoint *ep, IOMMUNotifier *n)
 
 /*
  * Piece by piece of stage 2, which may map each of them elsewhere or not at
- * all.
+ * all.  virtio-iommu's target need not be aligned to the size, as its iova is.
  */
 void nyx_mirror_map(NyxEndpoint *ep, const IOMMUTLBEntry *entry)
 {
     uint64_t iova = entry->iova;
     uint64_t last = iova + entry->addr_mask;
-    uint64_t address = entry->translated_addr & ~entry->addr_mask;
+    uint64_t address = entry->translated_addr & ~(NYX_PAGE_SIZE - 1);
 
     if (!ep->mirror.told ||
         nyx_endpoint_dma_mode(ep) != NYX_DMA_MODE_TRANSLATING) {

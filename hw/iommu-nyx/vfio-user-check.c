@@ -175,7 +175,8 @@ static const char *check_read(VuDevice *dev, const VuRequest *req,
 {
     const VFIOUserRegionRW *rw = BODY(reply, VFIOUserRegionRW);
 
-    if (rw->count != req->count || reply->hdr->size != sizeof(*rw) + req->count) {
+    if (rw->count != req->count ||
+        reply->hdr->size != sizeof(*rw) + req->count) {
         return "answers with another amount of data than it was asked for";
     }
     if (req->region != VFIO_PCI_CONFIG_REGION_INDEX) {

@@ -55,7 +55,7 @@ const char *nyx_vu_check_reply(VuDevice *dev, const VuRequest *req,
 /* The same for a request of the server's, of which @head is the beginning. */
 const char *nyx_vu_check_dma(const VFIOUserDMARW *head);
 
-/* PCI configuration space of @size bytes, 256 or 4096; see vfio-user-config.c. */
+/* vfio-user-config.c: PCI configuration space of @size bytes, 256 or 4096. */
 const char *nyx_vu_check_config(VuDevice *dev, const uint8_t *config,
                                 size_t size);
 

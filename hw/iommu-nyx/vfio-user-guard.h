@@ -17,8 +17,8 @@
  * - the DMA thread carries out DMA messages, through the address space of the
  *   device's endpoint and without the BQL, so that a server can use them at any
  *   time, also while it handles a register access.  They come over a socket of
- *   their own (vfio-user's twin_socket), or, from a server that has not heard of
- *   it, with the rest.
+ *   their own (vfio-user's twin_socket), or, from a server that has not heard
+ *   of it, with the rest.
  */
 
 #ifndef HW_IOMMU_NYX_VFIO_USER_GUARD_H

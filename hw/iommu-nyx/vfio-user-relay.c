@@ -27,7 +27,7 @@
 /* Bytes that may wait for a side that does not read before others do. */
 #define QUEUE_MAX (4 * VU_SIZE_MAX)
 
-/* Answers that take longer than this, taken together, are a server's undoing. */
+/* Answers that take longer than this, taken together, end a server. */
 #define SLOW_NS         (100 * SCALE_MS)
 #define SLOW_WINDOW_NS  (60 * NANOSECONDS_PER_SECOND)
 
@@ -65,6 +65,12 @@ static bool is_harmless(const VuRequest *req, bool realized)
     }
 }
 
+static bool is_interrupt_pin(const VuRequest *req)
+{
+    return req->region == VFIO_PCI_CONFIG_REGION_INDEX &&
+           req->offset == PCI_INTERRUPT_PIN && req->count == 1;
+}
+
 /* Answer @req as a slot without a device would: all-ones, and no effect. */
 static void answer(VuGuard *g, const VuRequest *req)
 {
@@ -82,7 +88,8 @@ static void answer(VuGuard *g, const VuRequest *req)
         rw->offset = req->offset;
         rw->region = req->region;
         rw->count = req->count;
-        memset(rw->data, realized ? 0xff : 0, data);
+        /* Of a pin that there cannot be, QEMU would complain. */
+        memset(rw->data, realized && !is_interrupt_pin(req) ? 0xff : 0, data);
     } else {
         msg = nyx_vu_message_new(sizeof(VFIOUserHdr));
     }

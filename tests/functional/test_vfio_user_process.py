@@ -9,6 +9,7 @@ from nyxtest.guest import (
     block_device, bring_up, disk_sum, fetch_sum, find_class, network_load,
     pci_address, send_sum, sha256, write_random)
 from nyxtest.process import Processes
+from nyxtest.stage1 import MODELS, add_stage1
 
 
 class _ProcessCase(GuestTest):
@@ -145,3 +146,51 @@ class DiskTest(_ProcessCase):
                          sha256(self.disk.read(16, 8)), 'what was written')
         self.check_interrupts('disk')
         self.check_backend('disk', 'dom-disk')
+
+
+class _Stage1Case(_ProcessCase):
+    """With an IOMMU that the guest sees and programs: each of its mappings is
+    a window for the process, for as long as it lasts.
+    """
+
+    stage1 = None
+
+    @classmethod
+    def add_devices(cls, vm):
+        add_stage1(vm, cls.stage1, 'iommu.strict=1')
+        vm.domain('dom-nic')
+        vm.domain('dom-disk')
+        cls.nic = cls.processes.nic('e1000', 'nic', 'dom-nic')
+        cls.disk = cls.processes.disk('disk', 'dom-disk')
+
+    @classmethod
+    def prepare(cls, vm):
+        bring_up(vm, cls.nic)
+
+    def test_nic(self):
+        self.assertEqual(self.nyx_device('nic')['dma'], 'translating')
+        url = self.server.url(self.nic)
+        self.assertEqual(fetch_sum(self.vm, url), self.server.sha256)
+        self.check_backend('nic', 'dom-nic')
+
+    def test_disk(self):
+        device = block_device(self.vm, 'disk')
+        self.assertEqual(write_random(self.vm, device, 16, 8),
+                         sha256(self.disk.read(16, 8)), 'what was written')
+        self.check_backend('disk', 'dom-disk')
+
+
+@needs_nyx
+class IntelTest(_Stage1Case):
+    stage1 = 'intel'
+
+
+@needs_nyx
+class AmdTest(_Stage1Case):
+    stage1 = 'amd'
+
+
+@needs_nyx
+class VirtioTest(_Stage1Case):
+    stage1 = 'virtio'
+    rare_module = MODELS['virtio'].rare_module

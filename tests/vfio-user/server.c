@@ -232,13 +232,13 @@ static void on_map(vfu_ctx_t *ctx, vfu_dma_info_t *info)
     const char *access = !info->prot ? "-" :
                          info->prot & PROT_WRITE ? "rw" : "r";
 
-    printf("dma-map %#lx %#zx %s %d\n", (unsigned long)info->iova.iov_base,
+    printf("dma-map 0x%lx 0x%zx %s %d\n", (unsigned long)info->iova.iov_base,
            info->iova.iov_len, access, info->vaddr != NULL);
 }
 
 static void on_unmap(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 {
-    printf("dma-unmap %#lx %#zx\n", (unsigned long)info->iova.iov_base,
+    printf("dma-unmap 0x%lx 0x%zx\n", (unsigned long)info->iova.iov_base,
            info->iova.iov_len);
 }
 
