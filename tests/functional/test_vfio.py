@@ -7,12 +7,14 @@ test sees real DMA arrive or be refused by the IOMMU of the host.
 """
 
 from nested.case import NestedTest
-from nested.nvme import Nvme
+from nested.nvme import COMMAND, MEMORY_AND_MASTER, Nvme
 from nyxtest.errors import GuestDied
+from nyxtest.guest import pci_address
 
 MIB = 1 << 20
 BARS = (0xc0000000, 0xc0100000)
 QUEUES, DATA, OTHER = 16 * MIB, 32 * MIB, 48 * MIB     # in the guest's memory
+SYSFS = '/sys/bus/pci/devices'
 ACPI_HOTPLUG = 0xcc0            # ports: docs/specs/acpi_pci_hotplug
 FAR = 1 << 32                   # IOVA where no RAM of the guest is
 
@@ -40,10 +42,17 @@ class DmaTest(NestedTest):
     @classmethod
     def describe(cls, host):
         host.nvme('nvme0', 2)
+        # Two functions without ACS: the host's IOMMU has one group for them.
+        for function, extra in ((0, ',multifunction=on'), (1, '')):
+            host.add('-device', f'e1000,id=pair{function},romfile=,'
+                     f'addr=8.{function}{extra}')
 
     @classmethod
     def prepare(cls, host):
         cls.vfs = host.create_nvme_vfs('nvme0', 2)
+        cls.pair = [pci_address(host, f'pair{n}') for n in (0, 1)]
+        for address in cls.pair:
+            host.bind_vfio(address)
 
     def nvme(self, inner, number=0, iova=QUEUES, slot=1):
         """The VF as PCI function of this slot, its queues set up."""
@@ -117,12 +126,19 @@ class DmaTest(NestedTest):
         self.assertTrue(nvme.delivers(hole, hole))
 
     def poke(self, address, tail):
-        """Ring the doorbell of a VF, with bus mastering, past all of QEMU."""
-        sysfs = f'/sys/bus/pci/devices/{address}'
-        self.host.agent.check(
-            f"printf '\\006' | dd of={sysfs}/config bs=1 seek=4 conv=notrunc "
-            '2>/dev/null && read start rest <'
-            f'{sysfs}/resource && devmem $((start + 0x1000)) 32 {tail}')
+        """Ring the doorbell of a VF past all of QEMU."""
+        self.host.agent.check(f'read start rest <{SYSFS}/{address}/resource && '
+                              f'devmem $((start + 0x1000)) 32 {tail}')
+
+    def bus_master(self, address):
+        """Bit 2 of the real command register."""
+        text = self.host.agent.check(f'dd if={SYSFS}/{address}/config bs=1 '
+                                     'skip=4 count=1 2>/dev/null | od -An -tu1')
+        return bool(int(text) & 4)
+
+    def force_bus_master(self, address):
+        self.host.agent.check(f"printf '\\006' | dd of={SYSFS}/{address}/config "
+                              'bs=1 seek=4 conv=notrunc 2>/dev/null')
 
     def test_quarantine(self):
         """Cut off by the host's IOMMU; works again after a VFIO reset."""
@@ -137,7 +153,9 @@ class DmaTest(NestedTest):
         self.assertEqual((info['state'], info['dma']),
                          ('quarantined', 'blocked'))
         self.assertEqual(nvme.status(), 0xffffffff)
+        self.assertFalse(self.bus_master(self.vfs[0]))
         # The real device is made to go on, as broken hardware would.
+        self.force_bus_master(self.vfs[0])
         self.poke(self.vfs[0], tail)
         self.host.wait_iommu_fault(self.vfs[0], QUEUES)
         self.assertEqual(inner.qtest.read(DATA, 4096), bytes(4096))
@@ -145,6 +163,11 @@ class DmaTest(NestedTest):
         self.assertEqual(self.device(inner, 'v0')['state'], 'operational')
         nvme.enable()
         self.assertTrue(nvme.delivers(DATA, DATA))
+
+    def containers(self):
+        """Containers of the host that QEMU has open."""
+        return int(self.host.agent.check(
+            'ls -l /proc/$(pidof qemu)/fd | grep -c /dev/vfio/vfio$'))
 
     def test_shared_domain(self):
         """Two VFs, one set of mappings; quarantine of one spares the other."""
@@ -158,8 +181,16 @@ class DmaTest(NestedTest):
         for nvme in nvmes:
             self.assertFalse(nvme.delivers(DATA, DATA))
             self.assertTrue(nvme.delivers(OTHER, OTHER))
+        self.assertEqual(self.containers(), 1)
+        tail = nvmes[0].queue_identify(OTHER)
+        inner.qtest.write(OTHER, bytes(4096))
         command('nyx-quarantine-device', device='v0')
         self.assertEqual(nvmes[0].status(), 0xffffffff)
+        # The mappings are the other's, too: the device itself must be still.
+        inner.qtest.config_write(1 << 3, COMMAND, MEMORY_AND_MASTER, 2)
+        self.assertFalse(self.bus_master(self.vfs[0]))
+        self.poke(self.vfs[0], tail)
+        self.assertEqual(inner.qtest.read(OTHER, 4096), bytes(4096))
         self.assertTrue(nvmes[1].delivers(OTHER, OTHER))
         command('nyx-recover-device', device='v0')
         nvmes[0].enable()
@@ -215,7 +246,34 @@ class DmaTest(NestedTest):
             self.eject(inner, 'rp')
             inner.monitor.wait_event('DEVICE_DELETED', since, device='v0')
 
-    def test_refusals(self):
-        with self.assertRaisesRegex(GuestDied, 'strict|holds'):
+    def test_strict_domain_holds_one(self):
+        with self.assertRaisesRegex(GuestDied, "'d' is strict"):
             self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'),
                        *vfio(self.vfs[1], 'v1', 'd'))
+
+    def test_group_of_the_host(self):
+        """What the host cannot tell apart is in one domain."""
+        group = self.host.group(self.pair[0])
+        self.assertEqual(self.host.group(self.pair[1]), group)
+        first = vfio(self.pair[0], 'p0'), vfio(self.pair[0], 'p0', 'd')
+        said = f"device 'p1': it is in IOMMU group {group} of the host like " \
+            "device 'p0'"
+        with self.assertRaisesRegex(GuestDied, f"{said}.*isolation=shared"):
+            self.inner(*first[0], *vfio(self.pair[1], 'p1'))
+        with self.assertRaisesRegex(GuestDied, f"{said}.*domain 'd'"):
+            self.inner(*domain('d', isolation='shared'), *first[1],
+                       *vfio(self.pair[1], 'p1'))
+        with self.assertRaisesRegex(GuestDied, f'{said}.*stage1=intel'):
+            self.inner(*domain('d', isolation='shared'), *first[1],
+                       *vfio(self.pair[1], 'p1', 'd'),
+                       machine='nyx-pc,stage1=intel')
+        inner = self.inner(*domain('d', isolation='shared'), *first[1],
+                           *vfio(self.pair[1], 'p1', 'd'))
+        self.assertEqual(self.containers(), 1)
+        for name in ('p0', 'p1'):
+            self.assertEqual(self.device(inner, name)['domain'], 'd')
+
+    def test_unmanaged_group_of_the_host(self):
+        self.inner(*vfio(self.pair[0], 'p0'), *vfio(self.pair[1], 'p1'),
+                   machine='nyx-pc,default-isolation=unmanaged')
+        self.assertEqual(self.containers(), 1)

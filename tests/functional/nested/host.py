@@ -132,8 +132,8 @@ class Host(VM):
                          f'{{ [ ! -e {path}/driver ] || '
                          f'echo {address} >{path}/driver/unbind; }} && '
                          f'echo {address} >/sys/bus/pci/drivers_probe && '
-                         f'[ "$(readlink {path}/driver)" = '
-                         '"../../../../bus/pci/drivers/vfio-pci" ]')
+                         f'[ "$(basename "$(readlink {path}/driver)")" = '
+                         'vfio-pci ]')
 
     def group(self, address):
         """Number of a function's IOMMU group."""
