@@ -64,7 +64,6 @@ static void cut_off(NyxEndpoint *ep)
         nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev,
                              MEMORY_REGION(&ep->gate));
     }
-    nyx_msi_routes_refresh();
 }
 
 /* True if the endpoint was operational. */

@@ -23,13 +23,6 @@ static NyxEndpoint *endpoint_of(PCIDevice *dev)
     return nyx_iommu_get() ? nyx_function_of(dev)->endpoint : NULL;
 }
 
-bool nyx_iommu_cuts_off(PCIDevice *dev)
-{
-    NyxEndpoint *ep = endpoint_of(dev);
-
-    return ep && qatomic_read(&ep->blocked);
-}
-
 static NyxMsiVerdict judge_route(NyxEndpoint *ep, const MSIMessage *msg)
 {
     bool unmanaged = nyx_endpoint_dma_mode(ep) == NYX_DMA_MODE_UNMANAGED;

@@ -10,7 +10,7 @@
 #define HW_IOMMU_NYX_LOCAL_MSI_ROUTE_H
 
 /*
- * Devices have been cut off or set to work: judge all routes anew.  When it
+ * A device has been set to work, or moved: judge all routes anew.  When it
  * returns KVM delivers nothing by an old route.  Nothing to do without KVM or
  * without interrupts in the kernel.  BQL held.
  */

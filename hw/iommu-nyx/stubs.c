@@ -29,11 +29,6 @@ IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova, bool write)
     return IOMMU_RW;
 }
 
-bool nyx_iommu_cuts_off(PCIDevice *dev)
-{
-    return false;
-}
-
 bool nyx_vfio_user_guard(PCIDevice *dev, QIOChannel **ioc, Error **errp)
 {
     return true;

@@ -12,6 +12,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/eventfd.h>
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/pci/pci_regs.h"
 #include "libnyx.h"
@@ -60,11 +61,13 @@ static const uint8_t rom_reset[] = {
 
 typedef struct Driver {
     NyxTest *t;
-    QVirtioPCIDevice *pci;
+    QPCIDevice *pdev;
+    QVirtioPCIDevice *virtio;   /* if it is one, and its queue */
     QVirtQueue *vq;
     uint64_t request;       /* of a disk: header, data and status */
     int disk;               /* descriptor of its image, or -1 */
     VhostUserPeer *peer;    /* of a vhost-user device */
+    int doorbell;           /* what raises the interrupt of ivshmem, or -1 */
 } Driver;
 
 /* Name of a file that is gone when the test has ended */
@@ -100,7 +103,7 @@ static void await_interrupt(Driver *d, uint8_t vector)
 /* MSI-X entry 0: masked meanwhile, as drivers do. */
 static void set_message(Driver *d, uint64_t address, uint32_t data)
 {
-    QPCIDevice *pci = d->pci->pdev;
+    QPCIDevice *pci = d->pdev;
     uint64_t entry = pci->msix_table_off;
 
     qpci_io_writel(pci, pci->msix_table_bar,
@@ -119,7 +122,7 @@ static void set_vector(Driver *d, uint32_t data)
 /* The driver's part of a start: from reset to DRIVER_OK */
 static void start_driver(Driver *d)
 {
-    QVirtioDevice *dev = &d->pci->vdev;
+    QVirtioDevice *dev = &d->virtio->vdev;
     uint64_t features;
 
     qvirtio_start_device(dev);
@@ -129,7 +132,7 @@ static void start_driver(Driver *d)
                   QVIRTIO_F_BAD_FEATURE);
     qvirtio_set_features(dev, features);
     d->vq = qvirtqueue_setup(dev, &d->t->alloc, 0);
-    d->pci->msix_ops->set_queue_vector(d->pci, 0, 0);
+    d->virtio->msix_ops->set_queue_vector(d->virtio, 0, 0);
     qvirtio_set_driver_ok(dev);
 }
 
@@ -139,12 +142,21 @@ static Driver *open_driver(NyxTest *t)
 
     d->t = t;
     d->disk = -1;
+    d->doorbell = -1;
     await_firmware(t);
-    d->pci = virtio_pci_new(t->bus,
-                            &(QPCIAddress) { .devfn = QPCI_DEVFN(SLOT, 0) });
-    g_assert_nonnull(d->pci);
-    qvirtio_pci_device_enable(d->pci);
-    qpci_msix_enable(d->pci->pdev);
+    return d;
+}
+
+static Driver *open_virtio(NyxTest *t)
+{
+    Driver *d = open_driver(t);
+
+    d->virtio = virtio_pci_new(t->bus,
+                               &(QPCIAddress) { .devfn = QPCI_DEVFN(SLOT, 0) });
+    g_assert_nonnull(d->virtio);
+    d->pdev = d->virtio->pdev;
+    qvirtio_pci_device_enable(d->virtio);
+    qpci_msix_enable(d->pdev);
     d->request = guest_alloc(&t->alloc, PAGE);
     return d;
 }
@@ -152,21 +164,26 @@ static Driver *open_driver(NyxTest *t)
 /* The driver starts anew after a reset that it did not ask for. */
 static void restart_driver(Driver *d)
 {
-    qvirtqueue_cleanup(d->pci->vdev.bus, d->vq, &d->t->alloc);
+    qvirtqueue_cleanup(d->virtio->vdev.bus, d->vq, &d->t->alloc);
     start_driver(d);
 }
 
 static void quit(Driver *d)
 {
-    qvirtqueue_cleanup(d->pci->vdev.bus, d->vq, &d->t->alloc);
-    g_free(d->pci->pdev);
-    g_free(d->pci);
+    if (d->virtio) {
+        qvirtqueue_cleanup(d->virtio->vdev.bus, d->vq, &d->t->alloc);
+        g_free(d->virtio);
+    }
+    g_free(d->pdev);
     nyx_test_quit(d->t);
     if (d->disk >= 0) {
         close(d->disk);
     }
     if (d->peer) {
         vhost_user_peer_end(d->peer);
+    }
+    if (d->doorbell >= 0) {
+        close(d->doorbell);
     }
     g_free(d);
 }
@@ -208,7 +225,7 @@ static Driver *start_disk(const char *machine)
                        "-device virtio-blk-pci,id=dev,addr=%d,drive=disk,"
                        "iothread=io", rom, path, SLOT);
     unlink(path);
-    d = open_driver(t);
+    d = open_virtio(t);
     d->disk = disk;
     return d;
 }
@@ -225,7 +242,7 @@ static void submit_read(Driver *d)
     head = qvirtqueue_add(qts, d->vq, d->request, sizeof(header), false, true);
     qvirtqueue_add(qts, d->vq, data, BLOCK, true, true);
     qvirtqueue_add(qts, d->vq, status, 1, true, false);
-    qvirtqueue_kick(qts, &d->pci->vdev, d->vq, head);
+    qvirtqueue_kick(qts, &d->virtio->vdev, d->vq, head);
 }
 
 /* A request that is done raises @vector. */
@@ -317,7 +334,7 @@ static Driver *start_peer(const char *machine)
                        "-device vhost-user-fs-pci,id=dev,addr=%d,tag=x,"
                        "chardev=peer", rom, fds[1], SLOT);
     close(fds[1]);
-    d = open_driver(t);
+    d = open_virtio(t);
     d->peer = peer;
     return d;
 }
@@ -353,6 +370,132 @@ static void test_hostile(void)
     restart_driver(d);
     vhost_user_peer_raise(d->peer);
     await_interrupt(d, 0x65);
+    quit(d);
+}
+
+/*
+ * ivshmem: KVM waits for a descriptor that is this test's.  The server's part
+ * is said before QEMU starts: version, identity, memory, doorbells.
+ */
+
+static void say(int fd, int64_t number, int descriptor)
+{
+    int64_t message = cpu_to_le64(number);
+    char control[CMSG_SPACE(sizeof(int))] = {};
+    struct iovec iov = { &message, sizeof(message) };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+    if (descriptor >= 0) {
+        struct cmsghdr *c = (struct cmsghdr *)control;
+
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        memcpy(CMSG_DATA(c), &descriptor, sizeof(int));
+        msg.msg_control = control;
+        msg.msg_controllen = sizeof(control);
+    }
+    g_assert_cmpint(sendmsg(fd, &msg, 0), ==, sizeof(message));
+}
+
+static Driver *start_ivshmem(void)
+{
+    g_autofree char *rom = rom_file();
+    int doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int memory = memfd_create("nyx-ivshmem", MFD_CLOEXEC);
+    int fds[2];
+    NyxTest *t;
+    Driver *d;
+
+    g_assert_cmpint(ftruncate(memory, MIB(1)), ==, 0);
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    g_assert_cmpint(fcntl(fds[0], F_SETFD, FD_CLOEXEC), ==, 0);
+    say(fds[0], 0, -1);
+    say(fds[0], 0, -1);
+    say(fds[0], -1, memory);
+    say(fds[0], 0, doorbell);
+    close(memory);
+    t = nyx_test_start("nyx-pc", "-accel kvm -bios %s "
+                       "-chardev socket,id=server,fd=%d "
+                       "-device ivshmem-doorbell,id=dev,addr=%d,vectors=1,"
+                       "chardev=server", rom, fds[1], SLOT);
+    close(fds[1]);
+    d = open_driver(t);
+    d->doorbell = doorbell;
+    d->pdev = nyx_pci_open(t, SLOT);
+    qpci_msix_enable(d->pdev);
+    close(fds[0]);
+    return d;
+}
+
+static void ring(Driver *d)
+{
+    uint64_t one = 1;
+
+    g_assert_cmpint(write(d->doorbell, &one, sizeof(one)), ==, sizeof(one));
+}
+
+/* Does nobody else wait for it? */
+static bool rings_unheard(Driver *d)
+{
+    uint64_t n;
+
+    return read(d->doorbell, &n, sizeof(n)) == sizeof(n);
+}
+
+static void test_ivshmem(void)
+{
+    Driver *d = start_ivshmem();
+
+    set_vector(d, 0x91);
+    ring(d);
+    await_interrupt(d, 0x91);
+    g_assert_false(rings_unheard(d));
+    g_assert_cmpuint(interrupts(d, "delivered"), ==, 0);
+    set_vector(d, 0x92);
+    quarantine(d);
+    ring(d);
+    g_assert_true(rings_unheard(d));
+    g_assert_false(nyx_apic_pending(d->t, 0x92));
+
+    /* The route is made before the device is set to work, and after that */
+    recover(d);
+    g_assert_false(nyx_apic_pending(d->t, 0x92));
+    ring(d);
+    await_interrupt(d, 0x92);
+    set_vector(d, NMI | 0x93);
+    ring(d);
+    g_assert_false(rings_unheard(d));
+    set_vector(d, 0x94);
+    ring(d);
+    await_interrupt(d, 0x94);
+    g_assert_false(nyx_apic_pending(d->t, 0x93));
+    quit(d);
+}
+
+/* A message that the filter refuses, in a domain that has no filter */
+static void test_unmanaged(void)
+{
+    Driver *d = start_ivshmem();
+    unsigned i;
+
+    nyx_qmp(d->t, "{ 'execute': 'object-add', 'arguments': {"
+            "  'qom-type': 'nyx-domain', 'id': 'free',"
+            "  'isolation': 'unmanaged' } }");
+    nyx_qmp(d->t, "{ 'execute': 'object-add', 'arguments': {"
+            "  'qom-type': 'nyx-domain', 'id': 'cage' } }");
+    /* With a reserved bit in its data, which KVM does not look at */
+    set_vector(d, 0x10000 | 0x95);
+    for (i = 0; i < 2; i++) {
+        nyx_qmp(d->t, "{ 'execute': 'nyx-assign-device', 'arguments': {"
+                "  'device': 'dev', 'domain': %s } }", i ? "free" : "cage");
+        ring(d);
+        g_assert_false(rings_unheard(d));
+        if (i) {
+            await_interrupt(d, 0x95);
+        }
+        g_assert_cmpint(nyx_apic_pending(d->t, 0x95), ==, i);
+    }
     quit(d);
 }
 
@@ -444,6 +587,8 @@ int main(int argc, char **argv)
     qtest_add_func("/nyx/irqfd/disk", test_disk);
     qtest_add_func("/nyx/irqfd/filter", test_filter);
     qtest_add_func("/nyx/irqfd/hostile-backend", test_hostile);
+    qtest_add_func("/nyx/irqfd/ivshmem", test_ivshmem);
+    qtest_add_func("/nyx/irqfd/unmanaged", test_unmanaged);
     qtest_add_func("/nyx/irqfd/remapped", test_remapped);
     return g_test_run();
 }

@@ -8,6 +8,10 @@
  * An irqfd makes KVM deliver the message of a route; it never comes to the
  * interrupt window of the device.  So the message is judged when the route is
  * made or updated.
+ *
+ * Quarantine needs no update: whoever uses routes (virtio, VFIO, ivshmem) gives
+ * them up when MSI-X or bus mastering goes off.  Recovery does, as a device
+ * that is reset may make its routes before it is set to work.
  */
 
 #ifndef HW_IOMMU_NYX_MSI_ROUTE_H
@@ -18,7 +22,7 @@
 /*
  * Address of a message to nobody, with data 0: no processor has the logical
  * destination 0 (Intel SDM volume 3, "Logical Destination Mode").  KVM's callers
- * do not expect that a route can be refused: virtio-pci asserts that it cannot.
+ * do not expect that a route can be refused: MSI-X asserts that it cannot.
  */
 #define NYX_MSI_TO_NOBODY   0xfee00004
 
@@ -27,8 +31,5 @@
  * nowhere.  True for every device of a machine without a Nyx IOMMU.  BQL held.
  */
 bool nyx_iommu_allows_msi(PCIDevice *dev, uint64_t address, uint32_t data);
-
-/* Is @dev cut off, so that its routes lead nowhere, masked ones too? */
-bool nyx_iommu_cuts_off(PCIDevice *dev);
 
 #endif
