@@ -11,7 +11,7 @@ from .errors import NyxTestError
 from .httpserver import FileServer
 from .image import guest_image
 from .paths import LOGS
-from .vm import VM, machine_name
+from .vm import BOOT_SECONDS, VM, machine_name
 
 MIB = 1 << 20
 FETCH_BYTES = 2 * MIB
@@ -34,8 +34,10 @@ class GuestTest(unittest.TestCase):
 
     cpus = 2
     memory = '512M'
+    boot_limit = BOOT_SECONDS
     allowed_trouble = ()        # texts of the kernel that are to be expected
     rare_module = None          # needed, and not in every kernel of Debian
+    fetch_bytes = FETCH_BYTES   # size of the file on the server
 
     @classmethod
     def describe(cls, vm):
@@ -61,12 +63,12 @@ class GuestTest(unittest.TestCase):
         shutil.rmtree(folder, ignore_errors=True)
         cls.vm = VM(image, folder, choose_accel(image)[0], cls.cpus,
                     cls.memory)
-        cls.server = FileServer(FETCH_BYTES)
+        cls.server = FileServer(cls.fetch_bytes)
         cls.addClassCleanup(cls.server.close)
         cls.addClassCleanup(cls._clean_up)
         cls.describe(cls.vm)
         began = time.monotonic()
-        cls.vm.start()
+        cls.vm.start(cls.boot_limit)
         cls.boot_seconds = time.monotonic() - began
         cls.prepare(cls.vm)
 

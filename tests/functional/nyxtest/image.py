@@ -24,7 +24,7 @@ from .errors import NyxTestError
 from .modules import ModuleTree
 from .paths import GUEST_BUILD, GUEST_SOURCES, ROOT
 
-PROGRAMS = ('nyx-load', 'nyx-play', 'nyx-dma')
+PROGRAMS = ('nyx-load', 'nyx-play', 'nyx-dma', 'nyx-vfio')
 SCRIPTS = ('agent', 'load-modules', 'loop', 'fetch')
 NEWEST = GUEST_BUILD / 'newest'
 OPTIONAL = ' optional'          # after a module that a kernel may lack

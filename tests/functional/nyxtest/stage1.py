@@ -5,10 +5,15 @@
 import re
 from dataclasses import dataclass
 
+from .case import GuestTest, needs_nyx
 from .errors import GuestTimeout
 from .guest import pci_address
 
 GROUPS = '/sys/kernel/iommu_groups'
+# What Linux's drivers say of any access that their IOMMU refused.
+ANY_FAULT = re.compile(r'DMAR: \[|DMAR: DRHD: handling fault'
+                       r'|AMD-Vi: .*(Event logged|overflow)'
+                       r'|virtio_iommu .* fault from')
 
 
 @dataclass(frozen=True)
@@ -100,3 +105,40 @@ def wait_logged(vm, kind, requester, direction, address):
     except GuestTimeout as err:
         raise GuestTimeout(f'the guest said nothing like "{text}" within '
                            '30 s.') from err
+
+
+def logged_faults(vm):
+    """What the guest's kernel said of refused accesses since the start."""
+    return [line.strip() for line in vm.console().splitlines()
+            if ANY_FAULT.search(line)]
+
+
+@needs_nyx
+class Stage1Test(GuestTest):
+    """A guest with an IOMMU of its own of a kind, in its kernel's default mode.
+
+    The kernel's arguments and the model's properties may change that.
+    """
+
+    kind = None
+    arguments = ()
+    properties = {}
+
+    def __init_subclass__(cls):
+        super().__init_subclass__()
+        if cls.kind:
+            cls.rare_module = MODELS[cls.kind].rare_module
+
+    @classmethod
+    def describe(cls, vm):
+        add_stage1(vm, cls.kind, *cls.arguments, **cls.properties)
+
+    def wait_logged(self, requester, direction, address):
+        wait_logged(self.vm, self.kind, requester, direction, address)
+
+    def assert_dma(self, name, mode):
+        self.assertEqual(self.nyx_device(name)['dma'], mode, name)
+
+    def assert_no_faults(self):
+        super().assert_no_faults()
+        self.assertEqual(logged_faults(self.vm), [])
