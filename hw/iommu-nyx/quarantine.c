@@ -11,6 +11,7 @@
 #include "hw/pci/msix.h"
 #include "hw/pci/pci.h"
 #include "hw/pci/pci_host.h"
+#include "host-reset.h"
 #include "qapi/error.h"
 #include "quarantine.h"
 
@@ -393,6 +394,9 @@ bool nyx_quarantine_reset(NyxQuarantine *q, PCIDevice *dev, Error **errp)
 
     if (nyx_is_bridge(dev)) {
         return true;
+    }
+    if (!nyx_host_can_reset(dev, errp)) {
+        return false;
     }
     forget_if_reset(q, dev);
     save_config(q, dev, &saved);

@@ -10,6 +10,7 @@ from nested.case import NestedTest
 from nested.nvme import COMMAND, MEMORY_AND_MASTER, Nvme
 from nyxtest.errors import GuestDied
 from nyxtest.guest import pci_address
+from qemu.qmp.qmp_client import ExecuteError
 
 MIB = 1 << 20
 BARS = (0xc0000000, 0xc0100000)
@@ -272,6 +273,12 @@ class DmaTest(NestedTest):
         self.assertEqual(self.containers(), 1)
         for name in ('p0', 'p1'):
             self.assertEqual(self.device(inner, name)['domain'], 'd')
+        # These cards on the root bus have no kind of reset.
+        inner.monitor.command('nyx-quarantine-device', device='p0')
+        with self.assertRaisesRegex(ExecuteError, 'cannot reset the device'):
+            inner.monitor.command('nyx-recover-device', device='p0')
+        self.assertEqual(self.device(inner, 'p0')['state'], 'failed')
+        self.assertEqual(self.device(inner, 'p1')['state'], 'operational')
 
     def test_unmanaged_group_of_the_host(self):
         self.inner(*vfio(self.pair[0], 'p0'), *vfio(self.pair[1], 'p1'),
