@@ -88,6 +88,35 @@ static void write64(NyxTest *t, uint64_t address, uint64_t value)
     qtest_writeq(t->qts, address, value);
 }
 
+/* The IOAPIC is no device: what it sends goes straight to stage 1. */
+
+#define IOAPIC              0xfec00000ULL
+#define IOAPIC_SELECT       IOAPIC
+#define IOAPIC_WINDOW       (IOAPIC + 0x10)
+#define PIN                 (20 + SLOT % 4)     /* of the device's INTA# */
+#define PIN_LEVEL_LOW       (1u << 15 | 1u << 13)
+#define PIN_REMAPPABLE      (1u << 16)          /* VT-d, in the upper half */
+
+static void set_pin(NyxTest *t, uint32_t low, uint32_t high)
+{
+    qtest_writel(t->qts, IOAPIC_SELECT, 0x10 + 2 * PIN + 1);
+    qtest_writel(t->qts, IOAPIC_WINDOW, high);
+    qtest_writel(t->qts, IOAPIC_SELECT, 0x10 + 2 * PIN);
+    qtest_writel(t->qts, IOAPIC_WINDOW, low | PIN_LEVEL_LOW);
+}
+
+/* @vector comes by the pin, and neither by the window nor as @not. */
+static void assert_pin_raises(NyxTestdev *dev, uint8_t vector, uint8_t not)
+{
+    g_assert_false(nyx_apic_pending(dev->t, vector));
+    nyx_testdev_set(dev, NTD_REG_INTX, 1);
+    g_assert_true(nyx_apic_pending(dev->t, vector));
+    g_assert_false(nyx_apic_pending(dev->t, not));
+    nyx_testdev_set(dev, NTD_REG_INTX, 0);
+    g_assert_cmpuint(interrupts(dev, "delivered"), ==, 0);
+    g_assert_cmpuint(interrupts(dev, "refused"), ==, 0);
+}
+
 /* VT-d */
 
 #define VTD_SHV             (1u << 3)
@@ -96,7 +125,9 @@ static void write64(NyxTest *t, uint64_t address, uint64_t value)
 #define VTD_IRTE_P          1ULL
 #define VTD_IRTE_DLM(mode)  ((uint64_t)(mode) << 5)
 #define VTD_IRTE_VECTOR(v)  ((uint64_t)(v) << 16)
+#define VTD_IRTE_LEVEL      (1ULL << 4)
 #define VTD_IRTE_SVT        (1ULL << 18)
+#define VTD_IOAPIC_SOURCE   0xff00  /* DMAR says so */
 
 static uint64_t vtd_message(uint16_t handle)
 {
@@ -248,6 +279,40 @@ static void test_vtd_msix(void)
     quit(dev);
 }
 
+static void test_vtd_ioapic(void)
+{
+    NyxTestdev *dev = start("nyx-pc,stage1=intel,on-fault-limit=report");
+
+    vtd_set(dev, 9, VTD_IRTE_P | VTD_IRTE_LEVEL | VTD_IRTE_VECTOR(0x4a),
+            VTD_IOAPIC_SOURCE);
+    vtd_enable(dev, VTD_SIZE_256);
+    set_pin(dev->t, 0x4b, 9 << 17 | PIN_REMAPPABLE);
+    assert_pin_raises(dev, 0x4a, 0x4b);
+    quit(dev);
+}
+
+/* No filter, but the guest's tables hold for an unmanaged device, too. */
+static void test_vtd_unmanaged(void)
+{
+    NyxTest *t = nyx_test_start("nyx-pc,stage1=intel",
+                                "-object nyx-domain,id=free,"
+                                "isolation=unmanaged -device nyx-testdev,"
+                                "id=td,addr=%d,nyx-domain=free", SLOT);
+    NyxTestdev *dev = nyx_testdev_open(t, SLOT);
+
+    vtd_fixed(dev, 3, 0x4c);
+    vtd_set(dev, 4, VTD_IRTE_P | VTD_IRTE_VECTOR(0x4d), REQUESTER + 8);
+    vtd_enable(dev, VTD_SIZE_256);
+    g_assert_cmpuint(nyx_testdev_message(dev, vtd_message(3), 0), ==,
+                     NTD_RESULT_OK);
+    g_assert_true(nyx_apic_pending(t, 0x4c));
+    g_assert_cmpuint(nyx_testdev_message(dev, vtd_message(4), 0), ==,
+                     NTD_RESULT_DMA_ERROR);
+    g_assert_false(nyx_apic_pending(t, 0x4d));
+    vtd_assert_fault(dev, 4, VTD_FR_IR_SID_ERR);
+    quit(dev);
+}
+
 /* Only messages are remapped, not DMA of another size, nor of the blocked. */
 static void test_vtd_others(void)
 {
@@ -277,6 +342,7 @@ static void test_vtd_others(void)
 
 #define AMD_CONTROL_REMAP   (2ULL << 60)
 #define AMD_CONTROL_ABORT   (0ULL << 60)
+#define AMD_IOAPIC_SOURCE   0xa0    /* IVRS says so */
 #define AMD_SIZE_2048       (11ULL << 1)
 #define AMD_IRTE_VALID      1u
 #define AMD_IRTE_VECTOR(v)  ((uint32_t)(v) << 16)
@@ -287,10 +353,10 @@ static void amd_set(NyxTestdev *dev, unsigned index, uint8_t vector)
                  AMD_IRTE_VALID | AMD_IRTE_VECTOR(vector));
 }
 
-/* Interrupts of the device are remapped, or as @control says. */
-static void amd_enable(NyxTestdev *dev, uint64_t control)
+/* Interrupts of @requester are remapped, or as @control says. */
+static void amd_enable(NyxTestdev *dev, uint16_t requester, uint64_t control)
 {
-    write64(dev->t, DEVICE_TABLE + REQUESTER * AMDVI_DEVTAB_ENTRY_SIZE + 16,
+    write64(dev->t, DEVICE_TABLE + requester * AMDVI_DEVTAB_ENTRY_SIZE + 16,
             control | TABLE | AMD_SIZE_2048 | AMDVI_IR_REMAP_ENABLE);
     write64(dev->t, AMDVI_BASE_ADDR + AMDVI_MMIO_DEVICE_TABLE, DEVICE_TABLE);
     write64(dev->t, AMDVI_BASE_ADDR + AMDVI_MMIO_CONTROL,
@@ -303,7 +369,7 @@ static void test_amd(void)
 
     amd_set(dev, 5, 0x41);
     amd_set(dev, 0x131, 0x42);
-    amd_enable(dev, AMD_CONTROL_REMAP);
+    amd_enable(dev, REQUESTER, AMD_CONTROL_REMAP);
     /* The data is an index: neither an exception nor lowest priority. */
     assert_delivers(dev, NYX_MSI_BASE, 5, 0x41);
     assert_delivers(dev, NYX_MSI_BASE, 0x131, 0x42);
@@ -321,7 +387,7 @@ static void test_amd_abort(void)
     NyxTestdev *dev = start("nyx-pc,stage1=amd,on-fault-limit=report");
 
     amd_set(dev, 0x55, 0x41);
-    amd_enable(dev, AMD_CONTROL_ABORT);
+    amd_enable(dev, REQUESTER, AMD_CONTROL_ABORT);
     assert_refuses(dev, NYX_MSI_BASE, 0x55, "stage1");
     quit(dev);
 }
@@ -332,11 +398,20 @@ static void test_amd_not_this(void)
     NyxTestdev *dev = start("nyx-pc,stage1=amd,on-fault-limit=report");
 
     amd_set(dev, 5, 0x41);
-    amd_enable(dev, AMD_CONTROL_REMAP);
-    write64(dev->t, DEVICE_TABLE + REQUESTER * AMDVI_DEVTAB_ENTRY_SIZE + 16,
-            0);
+    amd_enable(dev, REQUESTER + 8, AMD_CONTROL_REMAP);
     assert_refuses(dev, NYX_MSI_BASE, 5, "interrupt");
     assert_delivers(dev, NYX_MSI_BASE, 0x55, 0x55);
+    quit(dev);
+}
+
+static void test_amd_ioapic(void)
+{
+    NyxTestdev *dev = start("nyx-pc,stage1=amd,on-fault-limit=report");
+
+    amd_set(dev, 0x4b, 0x4a);
+    amd_enable(dev, AMD_IOAPIC_SOURCE, AMD_CONTROL_REMAP);
+    set_pin(dev->t, 0x4b, 0);
+    assert_pin_raises(dev, 0x4a, 0x4b);
     quit(dev);
 }
 
@@ -348,9 +423,12 @@ int main(int argc, char **argv)
     qtest_add_func("/nyx/remap/vtd/refused", test_vtd_refused);
     qtest_add_func("/nyx/remap/vtd/large-table", test_vtd_large_table);
     qtest_add_func("/nyx/remap/vtd/msix", test_vtd_msix);
+    qtest_add_func("/nyx/remap/vtd/ioapic", test_vtd_ioapic);
+    qtest_add_func("/nyx/remap/vtd/unmanaged", test_vtd_unmanaged);
     qtest_add_func("/nyx/remap/vtd/others", test_vtd_others);
     qtest_add_func("/nyx/remap/amd", test_amd);
     qtest_add_func("/nyx/remap/amd/abort", test_amd_abort);
     qtest_add_func("/nyx/remap/amd/not-this-device", test_amd_not_this);
+    qtest_add_func("/nyx/remap/amd/ioapic", test_amd_ioapic);
     return g_test_run();
 }
