@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "compose-walk.h"
+#include "qemu/host-utils.h"
 #include "qobject/qlist.h"
 
 #define SLOT            5
@@ -270,6 +271,17 @@ static QDict *newest_fault(Walk *w)
     return fault;
 }
 
+/*
+ * QEMU splits what is not one aligned access of at most 8 bytes; if the host
+ * interrupts it then, it is more than one fault, the last of which starts
+ * somewhere within.
+ */
+static bool is_split(const Piece *p)
+{
+    return p->length > 8 || !is_power_of_2(p->length) ||
+           p->iova % p->length;
+}
+
 static bool fault_matches(const QDict *fault, const Piece *p, const Outcome *o)
 {
     uint64_t address = qdict_get_uint(fault, "address");
@@ -278,10 +290,10 @@ static bool fault_matches(const QDict *fault, const Piece *p, const Outcome *o)
         strcmp(qdict_get_str(fault, "type"), outcome_name(o->kind))) {
         return false;
     }
-    /* The host may interrupt a long one, which makes it two faults. */
-    return address == o->address ||
-           (p->length > 8 && address > o->address &&
-            address - o->address < p->length);
+    if (!is_split(p)) {
+        return address == o->address;
+    }
+    return address >= o->address && address - o->address < p->length;
 }
 
 static bool piece_explains(const QDict *fault, const Piece *p)

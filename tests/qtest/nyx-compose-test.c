@@ -13,8 +13,8 @@
 #include "qemu/osdep.h"
 #include "compose-walk.h"
 
-#define STEPS           12000
-#define STEPS_Q35       6000
+#define STEPS           8000
+#define STEPS_Q35       4000
 #define CHECK_EVERY     500
 #define STALE_MAX       20
 
