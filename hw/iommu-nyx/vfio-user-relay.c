@@ -27,8 +27,12 @@
 /* Bytes that may wait for a side that does not read before others do. */
 #define QUEUE_MAX (4 * VU_SIZE_MAX)
 
-/* Answers that take longer than this, taken together, end a server. */
-#define SLOW_NS         (100 * SCALE_MS)
+/*
+ * Answers that take longer than this must not, taken together, have the VM wait
+ * for more than so many times the server's deadline within the window.
+ */
+#define SLOW_NS         (200 * SCALE_MS)
+#define SLOW_DEADLINES  4
 #define SLOW_WINDOW_NS  (60 * NANOSECONDS_PER_SECOND)
 
 /* What is left of a server that has broken */
@@ -342,7 +346,8 @@ static const char *account_delay(VuGuard *g, const VuRequest *req)
     if (waited > SLOW_NS) {
         g->slow_ns += waited;
     }
-    return g->slow_ns > g->patience_ns ? "answers too slowly" : NULL;
+    return g->slow_ns > SLOW_DEADLINES * g->patience_ns ? "answers too slowly"
+                                                        : NULL;
 }
 
 /* Errors of register accesses are the device's, not QEMU's to report. */

@@ -72,6 +72,16 @@ VuMessage *nyx_vu_offer_twin(VuMessage *request)
     return with_capabilities(request, dict);
 }
 
+static bool is_stream(int fd)
+{
+    int domain = 0, type = 0;
+    socklen_t size = sizeof(int);
+
+    return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) &&
+           !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) &&
+           domain == AF_UNIX && type == SOCK_STREAM;
+}
+
 VuMessage *nyx_vu_take_twin(VuMessage *reply, int *twin, const char **why)
 {
     QDict *inner = NULL, *dict = capabilities(reply, &inner), *caps;
@@ -85,7 +95,8 @@ VuMessage *nyx_vu_take_twin(VuMessage *reply, int *twin, const char **why)
     }
     if (qdict_get_try_bool(caps, SUPPORTED, false)) {
         /* As libvfio-user sends it; the index is that of the descriptor. */
-        if (reply->fds != 1 || qdict_get_try_int(caps, FD_INDEX, -1) != 0) {
+        if (reply->fds != 1 || qdict_get_try_int(caps, FD_INDEX, -1) != 0 ||
+            !is_stream(reply->fd[0])) {
             qobject_unref(dict);
             nyx_vu_message_free(reply);
             *why = "offers a twin_socket without sending it";
