@@ -252,6 +252,8 @@ static void test_vtd_large_table(void)
     assert_delivers(dev, vtd_message(0xfffe) | VTD_SHV, 1, 0x45);
     assert_refuses(dev, vtd_message(0x7fff) | VTD_SHV, 0x1235, "stage1");
     vtd_assert_fault(dev, 0x9234, VTD_FR_IR_ENTRY_P);
+    assert_refuses(dev, vtd_message(0x9001), 0, "stage1");
+    vtd_assert_fault(dev, 0x9001, VTD_FR_IR_ENTRY_P);
     quit(dev);
 }
 
