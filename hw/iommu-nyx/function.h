@@ -29,11 +29,6 @@ struct NyxFunction {
     char *wanted_domain;        /* property nyx-domain; NULL: automatic */
     NyxEndpoint *endpoint;      /* while the device is realized */
     NyxEndpoint *claimed;       /* made for it while it is being realized */
-    /*
-     * That it was the last of.  A device of VFIO listens to its address space
-     * until it is finalized.
-     */
-    NyxEndpoint *left;
     /* VFIO: whose host container it is in, for as long as it is there */
     NyxDomain *container;
     NyxQuarantine quarantine;

@@ -268,6 +268,7 @@ static void nyx_iommu_remove_endpoint(NyxIommu *iommu, NyxEndpoint *ep)
     iommu->past_iotlb_misses += nyx_iotlb_misses(&ep->iotlb);
     nyx_iommu_move_endpoint(iommu, ep, NULL);
     QTAILQ_REMOVE(&iommu->endpoints, ep, link);
+    nyx_endpoint_free(ep);
 }
 
 static void nyx_iommu_detach(NyxIommu *iommu, NyxFunction *fn)
@@ -281,7 +282,6 @@ static void nyx_iommu_detach(NyxIommu *iommu, NyxFunction *fn)
     fn->claimed = NULL;
     if (ep && QTAILQ_EMPTY(&ep->functions)) {
         nyx_iommu_remove_endpoint(iommu, ep);
-        fn->left = ep;
     }
 }
 
@@ -296,10 +296,6 @@ void nyx_iommu_forget_function(NyxFunction *fn)
         iommu->plugging = NULL;
     }
     nyx_iommu_detach(iommu, fn);
-    if (fn->left) {
-        nyx_endpoint_free(fn->left);
-        fn->left = NULL;
-    }
 }
 
 NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
