@@ -130,7 +130,7 @@ static void set_quarantine(Fleet *f, unsigned n, const char *command)
 
 /* Guest */
 
-static void set_leaf(Fleet *f, unsigned page, bool present)
+static void write_leaf(Fleet *f, unsigned page, bool present)
 {
     Span leaf = {
         .first = IOVA + page * PAGE,
@@ -140,9 +140,23 @@ static void set_leaf(Fleet *f, unsigned page, bool present)
     };
 
     f->stage1->ops->set_leaf(f->stage1, &leaf);
-    f->stage1->ops->invalidate(f->stage1,
-                               g_test_rand_int_range(0, STAGE1_SCOPES), leaf,
+}
+
+static void invalidate(Fleet *f, Stage1Scope scope, unsigned page, unsigned n)
+{
+    Span range = {
+        .first = IOVA + page * PAGE,
+        .last = IOVA + (page + n) * PAGE - 1,
+    };
+
+    f->stage1->ops->invalidate(f->stage1, scope, range,
                                g_test_rand_int_range(0, 2));
+}
+
+static void set_leaf(Fleet *f, unsigned page, bool present)
+{
+    write_leaf(f, page, present);
+    invalidate(f, g_test_rand_int_range(0, STAGE1_SCOPES), page, 1);
 }
 
 /* Devices */
@@ -277,6 +291,30 @@ static void assert_silence(Fleet *f, const char *after)
     }
 }
 
+/*
+ * All pages go just when the devices look all of them up, as nothing is known
+ * of any.
+ */
+static void stage1_all(Fleet *f, unsigned page)
+{
+    unsigned round, i;
+
+    for (round = 0; round < 5; round++) {
+        invalidate(f, STAGE1_GLOBAL, 0, PAGES);
+        for (i = 0; i < PAGES; i++) {
+            write_leaf(f, i, false);
+        }
+        invalidate(f, round % 2 ? STAGE1_DOMAIN : STAGE1_PAGES, 0, PAGES);
+        let_them_write(f);
+        assert_silence(f, "the guest unmapped all");
+        for (i = 0; i < PAGES; i++) {
+            write_leaf(f, i, true);
+        }
+        invalidate(f, STAGE1_DOMAIN, 0, PAGES);
+    }
+    await_writes(f, page);
+}
+
 /* Untranslated addresses are not mapped by the operator. */
 static void change_mode(Fleet *f, unsigned page)
 {
@@ -396,7 +434,7 @@ static void test_threads(const void *data)
 {
     static void (*const round[])(Fleet *, unsigned) = {
         stage1_page, stage2_page, move_device, change_mode, quarantine_device,
-        stage1_page, stage2_page,
+        stage1_all, stage2_page,
     };
     Fleet *f = start(data);
     unsigned i;
