@@ -14,11 +14,18 @@
 #include "start.h"
 
 #define LAPIC               0xfee00000ULL
-#define LAPIC_ID            (LAPIC + 0x20)
-#define LAPIC_TPR           (LAPIC + 0x80)
-#define LAPIC_EOI           (LAPIC + 0xb0)
-#define LAPIC_SVR           (LAPIC + 0xf0)
+#define LAPIC_ID            0x20
+#define LAPIC_TPR           0x80
+#define LAPIC_EOI           0xb0
+#define LAPIC_SVR           0xf0
 #define LAPIC_SVR_ENABLE    (1u << 8)
+#define X2APIC_MSR(reg)     (0x800 + (reg) / 16)
+#define X2APIC_ICR          0x830
+#define ICR_INIT            0x4500
+#define ICR_STARTUP         0x4600
+#define MSR_APIC_BASE       0x1b
+#define APIC_BASE_X2APIC    (3u << 10)      /* with that it is enabled */
+#define STARTUP_PAGE        8
 #define VECTOR_SPURIOUS     0xff
 #define VECTOR_FIRST        32      /* below: exceptions */
 
@@ -50,28 +57,50 @@ typedef struct Gate {
 static Gate gates[256];
 static volatile uint64_t counts[256];    /* volatile: interrupts change it */
 static void (*handlers[256])(void);
+static volatile uint32_t takers[256];    /* volatile: so do they this */
 static uint64_t the_ioapic;
+static bool x2apic_mode;
+
+static uint64_t read_msr(uint32_t msr)
+{
+    uint32_t low, high;
+
+    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+    return low | (uint64_t)high << 32;
+}
+
+static void write_msr(uint32_t msr, uint64_t value)
+{
+    asm volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value),
+                 "d"((uint32_t)(value >> 32)) : "memory");
+}
+
+static void lapic_write(unsigned reg, uint32_t value)
+{
+    if (x2apic_mode) {
+        write_msr(X2APIC_MSR(reg), value);
+    } else {
+        write32(LAPIC + reg, value);
+    }
+}
 
 void on_interrupt(uint64_t vector, uint64_t word, uint64_t next)
 {
     if (vector < VECTOR_FIRST) {
         fail("exception %d, stack 0x%x 0x%x", vector, word, next);
     }
+    takers[vector] = apic_id();
     counts[vector]++;
     if (handlers[vector]) {
         handlers[vector]();
     }
     if (vector != VECTOR_SPURIOUS) {
-        write32(LAPIC_EOI, 0);
+        lapic_write(LAPIC_EOI, 0);
     }
 }
 
-static void load_gates(void)
+static void fill_gates(void)
 {
-    struct __attribute__((packed)) {
-        uint16_t limit;
-        uint64_t base;
-    } pointer = { sizeof(gates) - 1, (uint64_t)gates };
     unsigned i;
 
     for (i = 0; i < 256; i++) {
@@ -85,23 +114,60 @@ static void load_gates(void)
             .offset_32 = stub >> 32,
         };
     }
-    asm volatile("lidt %0" : : "m"(pointer));
 }
 
-void apic_init(uint64_t ioapic)
+static void take_interrupts(void)
 {
-    the_ioapic = ioapic;
-    out8(PIC_MASTER_MASK, 0xff);
-    out8(PIC_SLAVE_MASK, 0xff);
-    load_gates();
-    write32(LAPIC_TPR, 0);
-    write32(LAPIC_SVR, LAPIC_SVR_ENABLE | VECTOR_SPURIOUS);
+    struct __attribute__((packed)) {
+        uint16_t limit;
+        uint64_t base;
+    } pointer = { sizeof(gates) - 1, (uint64_t)gates };
+
+    asm volatile("lidt %0" : : "m"(pointer));
+    if (x2apic_mode) {
+        write_msr(MSR_APIC_BASE, read_msr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
+    }
+    lapic_write(LAPIC_TPR, 0);
+    lapic_write(LAPIC_SVR, LAPIC_SVR_ENABLE | VECTOR_SPURIOUS);
     enable_interrupts();
 }
 
-uint8_t apic_id(void)
+void apic_init(uint64_t ioapic, bool x2apic)
 {
-    return read32(LAPIC_ID) >> 24;
+    the_ioapic = ioapic;
+    x2apic_mode = x2apic;
+    out8(PIC_MASTER_MASK, 0xff);
+    out8(PIC_SLAVE_MASK, 0xff);
+    fill_gates();
+    take_interrupts();
+}
+
+void apic_init_second(void)
+{
+    take_interrupts();
+}
+
+void apic_start(uint32_t id)
+{
+    char *page = (char *)(STARTUP_PAGE * PAGE);
+    size_t i;
+
+    for (i = 0; trampoline + i < trampoline_end; i++) {
+        page[i] = trampoline[i];
+    }
+    write_msr(X2APIC_ICR, (uint64_t)id << 32 | ICR_INIT);
+    write_msr(X2APIC_ICR, (uint64_t)id << 32 | ICR_STARTUP | STARTUP_PAGE);
+}
+
+uint32_t apic_id(void)
+{
+    return x2apic_mode ? read_msr(X2APIC_MSR(LAPIC_ID))
+                       : read32(LAPIC + LAPIC_ID) >> 24;
+}
+
+uint32_t apic_taken_by(uint8_t vector)
+{
+    return takers[vector];
 }
 
 uint64_t apic_count(uint8_t vector)

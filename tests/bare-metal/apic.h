@@ -11,13 +11,23 @@
 
 #include "io.h"
 
-/* Take interrupts in xAPIC mode; the old interrupt controllers are masked. */
-void apic_init(uint64_t ioapic);
+/* Take interrupts; the old interrupt controllers are masked. */
+void apic_init(uint64_t ioapic, bool x2apic);
 
-uint8_t apic_id(void);
+/* Of the processor that asks */
+uint32_t apic_id(void);
+
+/* Start the processor with this ID, in x2APIC mode; it calls second_main(). */
+void apic_start(uint32_t id);
+
+/* It takes interrupts from here on. */
+void apic_init_second(void);
 
 /* Interrupts that came in by @vector so far */
 uint64_t apic_count(uint8_t vector);
+
+/* The processor that took the latest of them */
+uint32_t apic_taken_by(uint8_t vector);
 
 /* Called when @vector comes in, before the end of interrupt; or NULL */
 void apic_set_handler(uint8_t vector, void (*handler)(void));

@@ -77,7 +77,7 @@ static inline void enable_interrupts(void)
 }
 
 /* Of something that must happen: many seconds, whatever the clock */
-#define PATIENCE    60000000000ULL
+#define PATIENCE    200000000000ULL
 
 /* Wait until @condition holds; false if it does not. */
 #define await(condition) ({                                         \

@@ -9,7 +9,8 @@
  * wrong ones, and says on the serial port what has happened.  With "nyx" on the
  * command line there is a second stage, and whoever started the payload cuts
  * the device off when it says "streaming" and recovers it after "cut off"; and
- * sends a character, whichever, when either is done.
+ * sends a character, whichever, when either is done.  With "far" interrupts go
+ * to the processor with APIC ID 256, and all is in x2APIC mode.
  */
 
 #include "acpi.h"
@@ -51,8 +52,12 @@ enum {
 
 #define NMI_MESSAGE         0x400
 
+#define FAR_CPU             256
+
 static Platform platform;
 static Testdev dev;
+static uint32_t destination;            /* of interrupts: an APIC ID */
+static volatile bool far_cpu_runs;      /* volatile: that one writes it */
 
 static void fill(uint64_t address, uint64_t size, uint64_t seed)
 {
@@ -198,17 +203,40 @@ static void refused_by_stage2(void)
     say("stage 2");
 }
 
+/* Interrupts go to another processor, with an ID of more than 8 bits. */
+static void start_far_cpu(void)
+{
+    destination = FAR_CPU;
+    apic_start(FAR_CPU);
+    check(await(far_cpu_runs), "the other processor does not start");
+    say("CPU 0x%x", (uint64_t)FAR_CPU);
+}
+
+void second_main(void)
+{
+    apic_init_second();
+    far_cpu_runs = apic_id() == FAR_CPU;
+}
+
+static void expect_taken(uint8_t vector)
+{
+    check(apic_taken_by(vector) == destination, "0x%x taken by CPU 0x%x",
+          (uint64_t)vector, (uint64_t)apic_taken_by(vector));
+}
+
 static void raise_msi(void)
 {
     uint64_t before = apic_count(VECTOR_MSI);
 
     check(testdev_raise(&dev, 0) == NTD_RESULT_OK, "MSI-X is disabled");
     check(await(apic_count(VECTOR_MSI) == before + 1), "no interrupt by MSI-X");
+    expect_taken(VECTOR_MSI);
 }
 
 static void remapped_msi(void)
 {
-    vtd_set_interrupt(HANDLE_MSI, VECTOR_MSI, false, apic_id(), dev.requester);
+    vtd_set_interrupt(HANDLE_MSI, VECTOR_MSI, false, destination,
+                      dev.requester);
     testdev_set_vector(&dev, 0, vtd_message_address(HANDLE_MSI), 0);
     testdev_enable_msix(&dev);
     raise_msi();
@@ -216,7 +244,7 @@ static void remapped_msi(void)
     expect_no_fault();
     say("MSI-X");
 
-    vtd_set_interrupt(HANDLE_BAD, VECTOR_NEVER, false, apic_id(),
+    vtd_set_interrupt(HANDLE_BAD, VECTOR_NEVER, false, destination,
                       dev.requester + 8);
     testdev_set_vector(&dev, 1, vtd_message_address(HANDLE_BAD), 0);
     testdev_raise(&dev, 1);
@@ -241,11 +269,12 @@ static void raise_pin(void)
     check(await(!ioapic_remote_irr(dev.gsi)), "no end of interrupt");
     check(apic_count(VECTOR_PIN) == before + 1, "%d interrupts for one",
           apic_count(VECTOR_PIN) - before);
+    expect_taken(VECTOR_PIN);
 }
 
 static void remapped_pin(void)
 {
-    vtd_set_interrupt(HANDLE_PIN, VECTOR_PIN, true, apic_id(),
+    vtd_set_interrupt(HANDLE_PIN, VECTOR_PIN, true, destination,
                       platform.ioapic_source);
     apic_set_handler(VECTOR_PIN, release_pin);
     ioapic_route_remapped(dev.gsi, HANDLE_PIN, VECTOR_PIN);
@@ -311,21 +340,26 @@ static void quarantine_and_recovery(void)
 void payload_main(uint64_t start_info)
 {
     bool nyx = asked_for(start_info, "nyx");
+    bool far = asked_for(start_info, "far");
 
     platform = acpi_find_platform(start_info);
     say("ACPI: VT-d at 0x%x, IOAPIC at 0x%x from 0x%x", platform.vtd,
         platform.ioapic, (uint64_t)platform.ioapic_source);
     check(platform.remaps_interrupts, "DMAR without interrupt remapping");
-    apic_init(platform.ioapic);
+    apic_init(platform.ioapic, far);
+    destination = apic_id();
     dev = testdev_find();
     vtd_init(platform.vtd);
     vtd_enable_queue();
     vtd_attach(dev.requester);
     vtd_enable_translation();
-    vtd_enable_interrupt_remapping();
+    vtd_enable_interrupt_remapping(far);
     say("VT-d");
 
     dma_through_stage1();
+    if (far) {
+        start_far_cpu();
+    }
     remapped_pin();
     remapped_msi();
     faults();

@@ -9,6 +9,7 @@
  * without paging, and with the address of a struct hvm_start_info in EBX.
  */
 
+#define CR0_PE          (1 << 0)
 #define CR0_PG          (1 << 31)
 #define CR4_PAE         (1 << 5)
 #define MSR_EFER        0xc0000080
@@ -63,6 +64,45 @@ start64:
     mov %ebx, %edi
     call payload_main
 1:  cli
+    hlt
+    jmp 1b
+
+/*
+ * What another processor starts with, in real mode: copied to a page below
+ * 1 MiB, whose number is in CS.  It comes to the first one's page tables.
+ */
+    .code16
+    .globl trampoline, trampoline_end
+trampoline:
+    cli
+    mov %cs, %ax
+    mov %ax, %ds
+    lgdtl gdt_copy - trampoline
+    mov $CR4_PAE, %eax
+    mov %eax, %cr4
+    mov $page_root, %eax
+    mov %eax, %cr3
+    mov $MSR_EFER, %ecx
+    rdmsr
+    or $EFER_LME, %eax
+    wrmsr
+    mov $(CR0_PG | CR0_PE), %eax
+    mov %eax, %cr0
+    ljmpl $CODE_64, $second64
+gdt_copy:
+    .word gdt_pointer - gdt - 1
+    .long gdt
+trampoline_end:
+
+    .code64
+second64:
+    xor %eax, %eax
+    mov %eax, %ds
+    mov %eax, %es
+    mov %eax, %ss
+    mov $second_stack_top, %rsp
+    call second_main
+1:  sti
     hlt
     jmp 1b
 
@@ -132,5 +172,7 @@ page_directories:
     .skip 4 * 4096
     .skip 16384
 stack_top:
+    .skip 16384
+second_stack_top:
 
     .section .note.GNU-stack, "", @progbits

@@ -14,6 +14,12 @@
 /* In 64-bit mode, the first 4 GiB at their own addresses, no interrupts. */
 void payload_main(uint64_t start_info);
 
+/* The other processor, if it is started: on return it waits for interrupts. */
+void second_main(void);
+
+/* What it starts with: position independent, at most a page */
+extern char trampoline[], trampoline_end[];
+
 /* @word and @next: what the processor has pushed last (error code or RIP). */
 void on_interrupt(uint64_t vector, uint64_t word, uint64_t next);
 

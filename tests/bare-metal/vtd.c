@@ -27,6 +27,7 @@ enum {
 #define CAP_FAULTS(cap)     ((((cap) >> 24) & 0x3ff) * 16)
 #define ECAP_QI             (1ULL << 1)
 #define ECAP_IR             (1ULL << 3)
+#define ECAP_EIM            (1ULL << 4)
 
 /* The same bit asks in GCMD and answers in GSTS. */
 #define GLOBAL_TE           (1u << 31)
@@ -61,6 +62,7 @@ enum {
 
 #define INTERRUPTS          256
 #define INTERRUPTS_LOG      7           /* 2^(this + 1) entries */
+#define IRTA_WIDE           (1ULL << 11)
 #define IRTE_LEVEL          (1ULL << 4)
 #define IRTE_CHECK_SOURCE   (1ULL << 18)
 
@@ -74,6 +76,7 @@ static unsigned tables_used = 1;
 static unsigned queue_tail;
 static volatile uint32_t queue_status;  /* volatile: hardware writes it */
 static uint64_t regs;
+static bool wide_destinations;
 
 void vtd_init(uint64_t registers)
 {
@@ -134,9 +137,12 @@ void vtd_enable_translation(void)
     global_command(GLOBAL_TE);
 }
 
-void vtd_enable_interrupt_remapping(void)
+void vtd_enable_interrupt_remapping(bool wide)
 {
-    write64(regs + REG_IRTA, (uint64_t)interrupts | INTERRUPTS_LOG);
+    check(!wide || (read64(regs + REG_ECAP) & ECAP_EIM), "VT-d without EIM");
+    wide_destinations = wide;
+    write64(regs + REG_IRTA, (uint64_t)interrupts | INTERRUPTS_LOG |
+            (wide ? IRTA_WIDE : 0));
     global_command(GLOBAL_IRTP);
     enqueue(QUEUE_INTERRUPT, 0);
     flush_queue();
@@ -203,10 +209,11 @@ static void set_interrupt(uint16_t handle, uint64_t low, uint64_t high)
 }
 
 void vtd_set_interrupt(uint16_t handle, uint8_t vector, bool level,
-                       uint8_t apic_id, uint16_t source)
+                       uint32_t apic_id, uint16_t source)
 {
     set_interrupt(handle, PRESENT | (level ? IRTE_LEVEL : 0) |
-                  (uint64_t)vector << 16 | (uint64_t)apic_id << 40,
+                  (uint64_t)vector << 16 |
+                  (uint64_t)apic_id << (wide_destinations ? 32 : 40),
                   source | IRTE_CHECK_SOURCE);
 }
 

@@ -36,7 +36,9 @@ void vtd_init(uint64_t registers);
 /* Queued invalidation; returns when the hardware has written its status. */
 void vtd_enable_queue(void);
 void vtd_enable_translation(void);
-void vtd_enable_interrupt_remapping(void);
+
+/* @wide: destinations of 32 bits, for x2APIC mode */
+void vtd_enable_interrupt_remapping(bool wide);
 
 /* Let @source access what is mapped. */
 void vtd_attach(uint16_t source);
@@ -49,7 +51,7 @@ void vtd_unmap(uint64_t iova);
 
 /* Entry @handle: @vector to the processor with this APIC ID */
 void vtd_set_interrupt(uint16_t handle, uint8_t vector, bool level,
-                       uint8_t apic_id, uint16_t source);
+                       uint32_t apic_id, uint16_t source);
 void vtd_clear_interrupt(uint16_t handle);
 
 /* Address of a message that asks for it; its data is 0. */

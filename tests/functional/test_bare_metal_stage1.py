@@ -85,7 +85,22 @@ class TcgTest(unittest.TestCase):
     def test_nyx_pc(self):
         vm = self.start('-M', 'nyx-pc,stage1=intel,kernel-irqchip=split',
                         *TESTDEV, '-append', 'nyx')
-        self.assert_says(vm, SEEN_BY_GUEST + ['stage 2', 'streaming'])
+        self.check_all(vm, SEEN_BY_GUEST)
+
+    @needs_nyx
+    def test_nyx_pc_x2apic(self):
+        """All interrupts go to a CPU whose number needs more than 8 bits."""
+        vm = self.start('-M', 'nyx-pc,stage1=intel,kernel-irqchip=split',
+                        *TESTDEV, '-append', 'nyx far', '-cpu', 'max',
+                        '-smp', '1,maxcpus=512,sockets=2,cores=256',
+                        '-device', 'max-x86_64-cpu,socket-id=1,core-id=0,'
+                        'thread-id=0')
+        at = SEEN_BY_GUEST.index('DMA') + 1
+        self.check_all(vm, SEEN_BY_GUEST[:at] + ['CPU 0x100'] +
+                       SEEN_BY_GUEST[at:])
+
+    def check_all(self, vm, seen_by_guest):
+        self.assert_says(vm, seen_by_guest + ['stage 2', 'streaming'])
         self.assert_faults(vm)
         device = self.device(vm)
         self.assertEqual(device['state'], 'operational')
