@@ -13,6 +13,7 @@
 
 #include "qemu/osdep.h"
 #include <sys/eventfd.h>
+#include "hw/i386/amd_iommu.h"
 #include "hw/i386/intel_iommu_internal.h"
 #include "hw/pci/pci_regs.h"
 #include "libnyx.h"
@@ -577,18 +578,81 @@ static void test_remapped(void)
     quit(d);
 }
 
+/* With AMD-Vi */
+
+#define DEVICE_TABLE        MIB(18)
+#define AMD_INTERRUPTS      (AMDVI_IR_REMAP_ENABLE | 11ULL << 1 | 2ULL << 60)
+#define AMD_QUEUE_SHIFT     8       /* log2 of the number of commands */
+#define AMD_IRTE_VALID      1u
+#define AMD_IRTE_VECTOR(v)  ((uint32_t)(v) << 16)
+
+static void amd_set64(Driver *d, unsigned reg, uint64_t value)
+{
+    qtest_writeq(d->t->qts, AMDVI_BASE_ADDR + reg, value);
+}
+
+static void amd_enable_remapping(Driver *d)
+{
+    queue_tail = 0;
+    qtest_writeq(d->t->qts, DEVICE_TABLE + REQUESTER * AMDVI_DEVTAB_ENTRY_SIZE +
+                 16, TABLE | AMD_INTERRUPTS);
+    amd_set64(d, AMDVI_MMIO_DEVICE_TABLE, DEVICE_TABLE);
+    amd_set64(d, AMDVI_MMIO_COMMAND_BASE,
+              QUEUE | (uint64_t)AMD_QUEUE_SHIFT << 56);
+    amd_set64(d, AMDVI_MMIO_CONTROL,
+              AMDVI_MMIO_CONTROL_AMDVIEN | AMDVI_MMIO_CONTROL_CMDBUFLEN);
+}
+
+/* Entry 3, and tell AMD-Vi that it has changed */
+static void amd_set_entry(Driver *d, uint32_t entry)
+{
+    qtest_writel(d->t->qts, TABLE + 3 * 4, entry);
+    qtest_writeq(d->t->qts, QUEUE + queue_tail,
+                 (uint64_t)AMDVI_CMD_INVAL_INTR_TABLE << 60 | REQUESTER);
+    qtest_writeq(d->t->qts, QUEUE + queue_tail + 8, 0);
+    queue_tail += AMDVI_COMMAND_SIZE;
+    amd_set64(d, AMDVI_MMIO_COMMAND_TAIL, queue_tail);
+}
+
+static void test_remapped_amd(void)
+{
+    Driver *d = start_disk("nyx-pc,stage1=amd,kernel-irqchip=split");
+
+    amd_enable_remapping(d);
+    amd_set_entry(d, AMD_IRTE_VALID | AMD_IRTE_VECTOR(0xa1));
+    set_vector(d, 3);
+    start_driver(d);
+    assert_raises(d, 0xa1);
+    amd_set_entry(d, AMD_IRTE_VALID | AMD_IRTE_VECTOR(0xa2));
+    assert_raises(d, 0xa2);
+    amd_set_entry(d, 0);
+    submit_read(d);
+    await_read(d);
+    g_assert_cmpuint(interrupts(d, "refused"), >, 0);
+    amd_set_entry(d, AMD_IRTE_VALID | AMD_IRTE_VECTOR(0xa3));
+    assert_raises(d, 0xa3);
+    g_assert_cmpuint(interrupts(d, "delivered"), ==, 0);
+    quit(d);
+}
+
+static void test_no_kvm(void)
+{
+    g_test_skip("no KVM: /dev/kvm cannot be opened, or QEMU lacks it");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     if (access("/dev/kvm", R_OK | W_OK) || !qtest_has_accel("kvm")) {
-        g_test_skip("no KVM: /dev/kvm cannot be opened, or QEMU lacks it");
-        return 0;
+        qtest_add_func("/nyx/irqfd", test_no_kvm);
+        return g_test_run();
     }
     qtest_add_func("/nyx/irqfd/disk", test_disk);
     qtest_add_func("/nyx/irqfd/filter", test_filter);
     qtest_add_func("/nyx/irqfd/hostile-backend", test_hostile);
     qtest_add_func("/nyx/irqfd/ivshmem", test_ivshmem);
     qtest_add_func("/nyx/irqfd/unmanaged", test_unmanaged);
-    qtest_add_func("/nyx/irqfd/remapped", test_remapped);
+    qtest_add_func("/nyx/irqfd/remapped/intel", test_remapped);
+    qtest_add_func("/nyx/irqfd/remapped/amd", test_remapped_amd);
     return g_test_run();
 }
