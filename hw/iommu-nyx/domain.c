@@ -97,8 +97,9 @@ static NyxPageTable *nyx_domain_new_table(NyxDomain *domain, Error **errp)
     return table;
 }
 
-static void nyx_domain_set_table(NyxDomain *domain, NyxPageTable *table)
+void nyx_domain_replace_table(NyxDomain *domain, NyxPageTable *table)
 {
+    NyxPageTable *old = domain->table;
     NyxEndpoint *ep;
 
     qatomic_rcu_set(&domain->table, table);
@@ -114,6 +115,7 @@ static void nyx_domain_set_table(NyxDomain *domain, NyxPageTable *table)
         nyx_endpoint_update_view(domain->common);
     }
     memory_region_transaction_commit();
+    nyx_page_table_free(old);
     trace_nyx_domain_translate(domain->id);
 }
 
@@ -127,7 +129,7 @@ void nyx_domain_bind(NyxDomain *domain, NyxIommu *iommu)
     if (domain->isolation != NYX_ISOLATION_UNMANAGED &&
         domain->default_map == NYX_DEFAULT_MAP_NONE) {
         /* It is empty, so it cannot be too large. */
-        nyx_domain_set_table(domain, nyx_domain_new_table(domain, NULL));
+        nyx_domain_replace_table(domain, nyx_domain_new_table(domain, NULL));
     }
 }
 
@@ -284,7 +286,7 @@ bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,
         return false;
     }
     if (table != domain->table) {
-        nyx_domain_set_table(domain, table);
+        nyx_domain_replace_table(domain, table);
     } else {
         /* What was cached stays true; a miss is never cached. */
         nyx_domain_sync_mirrors(domain, iova, iova_last);
@@ -324,7 +326,7 @@ bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
         return false;
     }
     if (table != domain->table) {
-        nyx_domain_set_table(domain, table);
+        nyx_domain_replace_table(domain, table);
     } else {
         nyx_domain_invalidate(domain);
         nyx_domain_sync_mirrors(domain, iova, last);

@@ -90,6 +90,9 @@ bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,
 bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
                       Error **errp);
 
+/* Let @table (NULL: none, all RAM) be what a managed domain allows; owns it. */
+void nyx_domain_replace_table(NyxDomain *domain, NyxPageTable *table);
+
 /*
  * Wait until no access of the domain's devices that began earlier is under
  * way.  Drops and retakes the BQL; not to be called from a device's DMA path.

@@ -153,6 +153,39 @@ static void nyx_endpoint_report(void *opaque)
     }
 }
 
+void nyx_endpoint_settle(NyxEndpoint *ep)
+{
+    bool due;
+
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        due = ep->pending.limit;
+    }
+    if (due) {
+        nyx_endpoint_report(ep);
+    }
+}
+
+void nyx_endpoint_resume(NyxEndpoint *ep, NyxDeviceState state, bool report,
+                         bool restart, int64_t reported_ns)
+{
+    const NyxFault *newest;
+
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        newest = nyx_fault_log_get(&ep->log, 0);
+        ep->pending = (NyxPending) {
+            .restart = restart,
+            .reported_ns = reported_ns,
+        };
+        if (report && newest) {
+            ep->pending.fault = *newest;
+            schedule_report(ep, nyx_endpoint_now());
+        }
+        ep->state = state;
+        qatomic_set(&ep->blocked, state != NYX_DEVICE_STATE_OPERATIONAL);
+    }
+    nyx_endpoint_update_view(ep);
+}
+
 void nyx_endpoint_update_policy(NyxEndpoint *ep)
 {
     NyxPolicy policy = ep->domain ? nyx_domain_policy(ep->domain)

@@ -191,6 +191,17 @@ bool nyx_endpoint_io_under_way(NyxEndpoint *ep);
  */
 void nyx_endpoint_renew(NyxEndpoint *ep);
 
+/* What is due because of faults so far is done when it returns. */
+void nyx_endpoint_settle(NyxEndpoint *ep);
+
+/*
+ * Take over what the endpoint was elsewhere: its state, whether a report of its
+ * newest fault is due, whether the count begins anew with that, and when the
+ * last one was (-1: never).  Its log is there already.
+ */
+void nyx_endpoint_resume(NyxEndpoint *ep, NyxDeviceState state, bool report,
+                         bool restart, int64_t reported_ns);
+
 /* Virtual clock, ns */
 int64_t nyx_endpoint_now(void);
 

@@ -77,6 +77,13 @@ static bool same_kind(const NyxFault *a, const NyxFault *b)
            a->address >> FAULT_PAGE_SHIFT == b->address >> FAULT_PAGE_SHIFT;
 }
 
+void nyx_fault_log_load_record(NyxFaultLog *log, const NyxFault *fault)
+{
+    log->ring[log->ring_next] = *fault;
+    log->ring_next = (log->ring_next + 1) % NYX_FAULT_RING;
+    log->ring_used = MIN(log->ring_used + 1, NYX_FAULT_RING);
+}
+
 static void ring_add(NyxFaultLog *log, const NyxFault *fault)
 {
     NyxFault *newest =
@@ -88,9 +95,7 @@ static void ring_add(NyxFaultLog *log, const NyxFault *fault)
         newest->count++;
         return;
     }
-    log->ring[log->ring_next] = *fault;
-    log->ring_next = (log->ring_next + 1) % NYX_FAULT_RING;
-    log->ring_used = MIN(log->ring_used + 1, NYX_FAULT_RING);
+    nyx_fault_log_load_record(log, fault);
 }
 
 static bool within_window(const NyxFaultLog *log, uint64_t fault_ns,
@@ -222,4 +227,22 @@ const NyxFault *nyx_fault_log_get(const NyxFaultLog *log, unsigned n)
     }
     return &log->ring[(log->ring_next + NYX_FAULT_RING - 1 - n) %
                       NYX_FAULT_RING];
+}
+
+uint64_t nyx_fault_log_time(const NyxFaultLog *log, uint32_t n)
+{
+    return times_get(&log->times, n);
+}
+
+void nyx_fault_log_load_begin(NyxFaultLog *log)
+{
+    log->ring_next = 0;
+    log->ring_used = 0;
+    log->open = false;
+    nyx_fault_log_restart(log);
+}
+
+void nyx_fault_log_load_time(NyxFaultLog *log, uint64_t steady_ns)
+{
+    times_add(&log->times, steady_ns);
 }

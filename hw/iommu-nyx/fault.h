@@ -130,6 +130,18 @@ uint64_t nyx_fault_log_in_window(const NyxFaultLog *log, int64_t now_ns);
 uint64_t nyx_fault_log_total(const NyxFaultLog *log);
 int64_t nyx_fault_log_last_ns(const NyxFaultLog *log);   /* -1: never */
 
+/* n-th oldest of the times that count, n < times.used */
+uint64_t nyx_fault_log_time(const NyxFaultLog *log, uint32_t n);
+
+/*
+ * Taking over a log of another process: begin, then its records, oldest first,
+ * and its times, ascending.  More than fit push out the oldest.  Limit, domain
+ * and exemptions stay as they are; the rest is for the caller to set.
+ */
+void nyx_fault_log_load_begin(NyxFaultLog *log);
+void nyx_fault_log_load_record(NyxFaultLog *log, const NyxFault *fault);
+void nyx_fault_log_load_time(NyxFaultLog *log, uint64_t steady_ns);
+
 /* n-th newest record, n = 0 .. ; NULL past the oldest. */
 const NyxFault *nyx_fault_log_get(const NyxFaultLog *log, unsigned n);
 

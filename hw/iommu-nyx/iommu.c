@@ -18,7 +18,6 @@
 #include "hw/virtio/virtio-iommu.h"
 #include "bus-ops.h"
 #include "iommu.h"
-#include "migration/blocker.h"
 #include "qapi/error.h"
 #include "qemu/module.h"
 #include "qemu/units.h"
@@ -28,6 +27,7 @@
 #include "system/system.h"
 #include "stats.h"
 #include "trace.h"
+#include "vmstate.h"
 #include "vfio-user-guard.h"
 
 static NyxIommu *the_iommu;
@@ -105,6 +105,15 @@ static void drop_if_unused(NyxDomain *domain)
     if (domain && domain->automatic && QTAILQ_EMPTY(&domain->endpoints)) {
         nyx_domain_unbind(domain);
         nyx_domain_unref_later(domain);
+    }
+}
+
+void nyx_iommu_drop_unused_domains(NyxIommu *iommu)
+{
+    NyxDomain *domain, *next;
+
+    QTAILQ_FOREACH_SAFE(domain, &iommu->domains, link, next) {
+        drop_if_unused(domain);
     }
 }
 
@@ -416,7 +425,7 @@ bool nyx_iommu_pre_plug(NyxIommu *iommu, DeviceState *dev, Error **errp)
         return false;
     }
     if (!object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
-        return true;
+        return nyx_vfio_user_admits_memory(dev, errp);
     }
     fn = nyx_function_of(PCI_DEVICE(dev));
     if (!check_domain(iommu, fn, &domain, errp) ||
@@ -516,12 +525,8 @@ static void nyx_iommu_realize(DeviceState *dev, Error **errp)
 {
     NyxIommu *iommu = NYX_IOMMU(dev);
 
-    error_setg(&iommu->migration_blocker, "the state of nyx-iommu cannot "
-               "migrate yet");
-    if (migrate_add_blocker(&iommu->migration_blocker, errp) < 0) {
-        return;
-    }
     the_iommu = iommu;
+    nyx_vmstate_init(iommu);
     nyx_ram_map_init(&iommu->ram, OBJECT(iommu), nyx_iommu_ram_hotplug, iommu);
     memory_region_init(&iommu->peers, OBJECT(iommu), "nyx-peers", UINT64_MAX);
     iommu->machine_done.notify = nyx_iommu_machine_done;
@@ -621,6 +626,7 @@ static void nyx_iommu_class_init(ObjectClass *oc, const void *data)
 
     dc->desc = "Nyx policy IOMMU";
     dc->realize = nyx_iommu_realize;
+    dc->vmsd = &nyx_vmstate_iommu;
     dc->user_creatable = false;     /* part of the machine */
     dc->hotpluggable = false;
     rc->phases.hold = nyx_iommu_reset_hold;

@@ -13,6 +13,7 @@
 
 #include "endpoint.h"
 #include "ram-map.h"
+#include "saved-state.h"
 
 typedef struct NyxIommuStats {
     uint64_t quarantines;
@@ -37,7 +38,6 @@ struct NyxIommu {
     bool ready;                 /* the machine is complete: views are shown */
     Notifier machine_done;
     DeviceListener device_listener;
-    Error *migration_blocker;
     QTAILQ_HEAD(, NyxDomain) domains;       /* in order of creation */
     QTAILQ_HEAD(, NyxEndpoint) endpoints;   /* in order of creation */
     NyxFunction *plugging;      /* may be realized, and is not yet */
@@ -49,6 +49,9 @@ struct NyxIommu {
     uint64_t past_iotlb_hits;
     uint64_t past_iotlb_misses;
     uint64_t past_invalidations;
+    /* In use only while they are saved or loaded */
+    NyxSavedIommu saved;
+    NyxSavedFunctions saved_functions;
 };
 
 /* Where PCI devices may have their BARs; unused ones have last 0. */
@@ -88,6 +91,9 @@ NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
 
 /* A device goes away, perhaps one that could not be realized. */
 void nyx_iommu_forget_function(NyxFunction *fn);
+
+/* Automatic domains that have no endpoint go. */
+void nyx_iommu_drop_unused_domains(NyxIommu *iommu);
 
 /* Move an endpoint; an automatic domain that is empty then goes away. */
 void nyx_iommu_move_endpoint(NyxIommu *iommu, NyxEndpoint *ep,

@@ -262,6 +262,29 @@ static void leave(NyxQuarantine *q, PCIDevice *dev)
     memory_region_transaction_commit();
 }
 
+void nyx_quarantine_release(NyxQuarantine *q, PCIDevice *dev)
+{
+    if (q->active) {
+        leave(q, dev);
+    }
+}
+
+bool nyx_quarantine_load(NyxQuarantine *q, const NyxConfigLock *lock,
+                         unsigned locks)
+{
+    bool fits = q->locks == locks;
+
+    for (unsigned i = 0; fits && i < locks; i++) {
+        fits = lock[i].offset == q->lock[i].offset &&
+               lock[i].mask == q->lock[i].mask &&
+               !(lock[i].before & ~lock[i].mask);
+    }
+    for (unsigned i = 0; fits && i < locks; i++) {
+        q->lock[i].before = lock[i].before;
+    }
+    return fits;
+}
+
 void nyx_quarantine_forget(NyxQuarantine *q)
 {
     for (unsigned i = 0; i < q->locks; i++) {

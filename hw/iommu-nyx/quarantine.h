@@ -64,6 +64,13 @@ NyxQuarantine *nyx_quarantine_of(PCIDevice *dev);
 /* The function is about to go away; its configuration space is gone. */
 void nyx_quarantine_abandon(NyxQuarantine *q);
 
+/* What another process had locked; false if it does not fit this function. */
+bool nyx_quarantine_load(NyxQuarantine *q, const NyxConfigLock *lock,
+                         unsigned locks);
+
+/* Leave quarantine without a reset: all of the function is about to change. */
+void nyx_quarantine_release(NyxQuarantine *q, PCIDevice *dev);
+
 /*
  * Reset the function and give it back the settings that its driver does not
  * know to have been lost (BARs, command, MSI and MSI-X).  Leaves quarantine.

@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "hw/mem/memory-device.h"
 #include "hw/pci/pci.h"
 #include "hw/pci/pci_bus.h"
 #include "io/channel-socket.h"
@@ -84,6 +85,51 @@ void nyx_vfio_user_device_gone(PCIDevice *dev)
     }
 }
 
+static int find_private_file(RAMBlock *block, void *opaque)
+{
+    const char **name = opaque;
+
+    if (qemu_ram_get_fd(block) >= 0 && !qemu_ram_is_shared(block)) {
+        *name = qemu_ram_get_idstr(block);
+        return 1;
+    }
+    return 0;
+}
+
+/*
+ * QEMU would send the descriptor all the same, and the server would read what
+ * the file has, not what the guest wrote.
+ */
+static bool ram_can_be_sent(Error **errp)
+{
+    const char *name = NULL;
+
+    if (qemu_ram_foreach_block(find_private_file, &name)) {
+        error_setg(errp, "guest RAM '%s' has a file, but is not shared "
+                   "(share=off), so that a vfio-user server would see other "
+                   "data than the guest; use share=on, or a domain with "
+                   "contained=on", name);
+        return false;
+    }
+    return true;
+}
+
+bool nyx_vfio_user_admits_memory(DeviceState *dev, Error **errp)
+{
+    VuGuard *g;
+
+    if (!object_dynamic_cast(OBJECT(dev), TYPE_MEMORY_DEVICE)) {
+        return true;
+    }
+    QLIST_FOREACH(g, &guards, link) {
+        if (!g->contained && !ram_can_be_sent(errp)) {
+            error_prepend(errp, "there is device '%s': ", g->name);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool nyx_vfio_user_shares_ram(PCIDevice *dev)
 {
     VuGuard *g = nyx_vu_guard_of(dev);
@@ -127,35 +173,6 @@ bool nyx_vfio_user_was_reset(PCIDevice *dev, Error **errp)
         error_setg(errp, "its vfio-user server %s; remove the device",
                    g->facts.resets ? "failed to reset it"
                                    : "cannot reset it");
-        return false;
-    }
-    return true;
-}
-
-static int find_private_file(RAMBlock *block, void *opaque)
-{
-    const char **name = opaque;
-
-    if (qemu_ram_get_fd(block) >= 0 && !qemu_ram_is_shared(block)) {
-        *name = qemu_ram_get_idstr(block);
-        return 1;
-    }
-    return 0;
-}
-
-/*
- * QEMU would send the descriptor all the same, and the server would read what
- * the file has, not what the guest wrote.
- */
-static bool ram_can_be_sent(Error **errp)
-{
-    const char *name = NULL;
-
-    if (qemu_ram_foreach_block(find_private_file, &name)) {
-        error_setg(errp, "guest RAM '%s' has a file, but is not shared "
-                   "(share=off), so that a vfio-user server would see other "
-                   "data than the guest; use share=on, or a domain with "
-                   "contained=on", name);
         return false;
     }
     return true;

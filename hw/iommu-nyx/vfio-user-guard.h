@@ -96,6 +96,9 @@ void nyx_vu_start_relay(VuGuard *g);
 void nyx_vfio_user_device_ready(PCIDevice *dev);
 void nyx_vfio_user_device_gone(PCIDevice *dev);
 
+/* May @dev, if it is memory, be plugged while there are servers? */
+bool nyx_vfio_user_admits_memory(DeviceState *dev, Error **errp);
+
 /* Does a server stand behind @dev that has been offered guest RAM? */
 bool nyx_vfio_user_shares_ram(PCIDevice *dev);
 

@@ -1,0 +1,420 @@
+/*
+ * Nyx IOMMU: its state, as it travels
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "migration/qemu-file-types.h"
+#include "qapi/error.h"
+#include "saved-state.h"
+
+/* Variable lengths: no more is allocated than the stream really has. */
+
+#define CHUNK_BYTES     65536
+#define STRING_MAX      4096
+
+static bool load_bytes(QEMUFile *f, void *pv, size_t size,
+                       const VMStateField *field, Error **errp)
+{
+    uint32_t left = qemu_get_be32(f);
+    GByteArray *bytes = g_byte_array_new();
+
+    *(GByteArray **)pv = bytes;
+    while (left) {
+        guint chunk = MIN(left, CHUNK_BYTES), used = bytes->len;
+
+        g_byte_array_set_size(bytes, used + chunk);
+        if (qemu_get_buffer(f, bytes->data + used, chunk) != chunk) {
+            error_setg(errp, "the stream ends within %s", field->name);
+            return false;
+        }
+        left -= chunk;
+    }
+    return true;
+}
+
+static bool save_bytes(QEMUFile *f, void *pv, size_t size,
+                       const VMStateField *field, JSONWriter *vmdesc,
+                       Error **errp)
+{
+    GByteArray *bytes = *(GByteArray **)pv;
+
+    qemu_put_be32(f, bytes->len);
+    qemu_put_buffer(f, bytes->data, bytes->len);
+    return true;
+}
+
+static const VMStateInfo info_bytes = {
+    .name = "bytes",
+    .load = load_bytes,
+    .save = save_bytes,
+};
+
+static bool load_times(QEMUFile *f, void *pv, size_t size,
+                       const VMStateField *field, Error **errp)
+{
+    uint32_t count = qemu_get_be32(f);
+    GArray *times = g_array_new(false, false, sizeof(uint64_t));
+
+    *(GArray **)pv = times;
+    if (count > NYX_MAX_FAULTS_LIMIT + 1) {
+        error_setg(errp, "%s: %" PRIu32 " times are too many", field->name,
+                   count);
+        return false;
+    }
+    while (count--) {
+        uint64_t ns = qemu_get_be64(f);
+
+        if (times->len && ns < g_array_index(times, uint64_t, times->len - 1)) {
+            error_setg(errp, "%s: times go back", field->name);
+            return false;
+        }
+        g_array_append_val(times, ns);
+    }
+    return true;
+}
+
+static bool save_times(QEMUFile *f, void *pv, size_t size,
+                       const VMStateField *field, JSONWriter *vmdesc,
+                       Error **errp)
+{
+    GArray *times = *(GArray **)pv;
+
+    qemu_put_be32(f, times->len);
+    for (guint i = 0; i < times->len; i++) {
+        qemu_put_be64(f, g_array_index(times, uint64_t, i));
+    }
+    return true;
+}
+
+static const VMStateInfo info_times = {
+    .name = "times",
+    .load = load_times,
+    .save = save_times,
+};
+
+#define VMSTATE_BYTES(_f, _s) \
+    VMSTATE_SINGLE(_f, _s, 0, info_bytes, GByteArray *)
+#define VMSTATE_TIMES(_f, _s) \
+    VMSTATE_SINGLE(_f, _s, 0, info_times, GArray *)
+
+/* Elements of lists come uninitialised. */
+#define ZERO_BEFORE_LOAD(name, type) \
+    static bool name(void *opaque, Error **errp) \
+    { \
+        memset(opaque, 0, sizeof(type)); \
+        return true; \
+    }
+
+static const VMStateDescription vmstate_policy = {
+    .name = "nyx-policy",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(set, NyxSavedPolicy),
+        VMSTATE_UINT32(max_faults, NyxSavedPolicy),
+        VMSTATE_UINT32(fault_window_ms, NyxSavedPolicy),
+        VMSTATE_UINT32(on_fault_limit, NyxSavedPolicy),
+        VMSTATE_UINT32(max_recoveries, NyxSavedPolicy),
+        VMSTATE_UINT32(scope, NyxSavedPolicy),
+        VMSTATE_BOOL(count_stage1, NyxSavedPolicy),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+static const VMStateDescription vmstate_clock = {
+    .name = "nyx-clock",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(started, NyxSteadyClock),
+        VMSTATE_INT64(source_ns, NyxSteadyClock),
+        VMSTATE_UINT64(steady_ns, NyxSteadyClock),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+ZERO_BEFORE_LOAD(domain_pre_load, NyxSavedDomain)
+
+static const VMStateDescription vmstate_domain = {
+    .name = "nyx-domain",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_load_errp = domain_pre_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BYTES(id, NyxSavedDomain),
+        VMSTATE_BOOL(automatic, NyxSavedDomain),
+        VMSTATE_UINT32(isolation, NyxSavedDomain),
+        VMSTATE_UINT32(default_map, NyxSavedDomain),
+        VMSTATE_BOOL(peer_to_peer, NyxSavedDomain),
+        VMSTATE_BOOL(large_pages, NyxSavedDomain),
+        VMSTATE_BOOL(contained, NyxSavedDomain),
+        VMSTATE_STRUCT(policy, NyxSavedDomain, 0, vmstate_policy,
+                       NyxSavedPolicy),
+        VMSTATE_UINT64(invalidations, NyxSavedDomain),
+        VMSTATE_BOOL(has_table, NyxSavedDomain),
+        VMSTATE_BYTES(table, NyxSavedDomain),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+ZERO_BEFORE_LOAD(fault_pre_load, NyxSavedFault)
+
+static const VMStateDescription vmstate_fault = {
+    .name = "nyx-fault",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_load_errp = fault_pre_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(type, NyxSavedFault),
+        VMSTATE_UINT32(access, NyxSavedFault),
+        VMSTATE_BOOL(injected, NyxSavedFault),
+        VMSTATE_UINT64(address, NyxSavedFault),
+        VMSTATE_INT64(time_ns, NyxSavedFault),
+        VMSTATE_UINT64(count, NyxSavedFault),
+        VMSTATE_BYTES(domain, NyxSavedFault),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+static bool endpoint_pre_load(void *opaque, Error **errp)
+{
+    NyxSavedEndpoint *ep = opaque;
+
+    memset(ep, 0, sizeof(*ep));
+    QTAILQ_INIT(&ep->faults);
+    return true;
+}
+
+static const VMStateDescription vmstate_endpoint = {
+    .name = "nyx-endpoint",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_load_errp = endpoint_pre_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BYTES(device, NyxSavedEndpoint),
+        VMSTATE_BYTES(domain, NyxSavedEndpoint),
+        VMSTATE_UINT32(state, NyxSavedEndpoint),
+        VMSTATE_STRUCT(policy, NyxSavedEndpoint, 0, vmstate_policy,
+                       NyxSavedPolicy),
+        VMSTATE_QTAILQ_V(faults, NyxSavedEndpoint, 1, vmstate_fault,
+                         NyxSavedFault, next),
+        VMSTATE_UINT64(total_faults, NyxSavedEndpoint),
+        VMSTATE_UINT64(faults_since_restart, NyxSavedEndpoint),
+        VMSTATE_INT64(last_fault_ns, NyxSavedEndpoint),
+        VMSTATE_STRUCT(fault_clock, NyxSavedEndpoint, 0, vmstate_clock,
+                       NyxSteadyClock),
+        VMSTATE_TIMES(fault_times, NyxSavedEndpoint),
+        VMSTATE_BOOL(beyond_limit, NyxSavedEndpoint),
+        VMSTATE_BOOL(report_pending, NyxSavedEndpoint),
+        VMSTATE_BOOL(restart_pending, NyxSavedEndpoint),
+        VMSTATE_INT64(reported_ns, NyxSavedEndpoint),
+        VMSTATE_STRUCT(recovery_clock, NyxSavedEndpoint, 0, vmstate_clock,
+                       NyxSteadyClock),
+        VMSTATE_TIMES(recovery_times, NyxSavedEndpoint),
+        VMSTATE_UINT64(msi_delivered, NyxSavedEndpoint),
+        VMSTATE_UINT64(msi_refused, NyxSavedEndpoint),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+const VMStateDescription nyx_vmstate_saved_iommu = {
+    .name = "nyx-iommu/state",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(stage1, NyxSavedIommu),
+        VMSTATE_UINT32(default_isolation, NyxSavedIommu),
+        VMSTATE_STRUCT(policy, NyxSavedIommu, 0, vmstate_policy,
+                       NyxSavedPolicy),
+        VMSTATE_UINT64(quarantines, NyxSavedIommu),
+        VMSTATE_UINT64(recoveries, NyxSavedIommu),
+        VMSTATE_UINT64(past_faults, NyxSavedIommu),
+        VMSTATE_UINT64(past_msi_delivered, NyxSavedIommu),
+        VMSTATE_UINT64(past_msi_refused, NyxSavedIommu),
+        VMSTATE_QTAILQ_V(domains, NyxSavedIommu, 1, vmstate_domain,
+                         NyxSavedDomain, next),
+        VMSTATE_QTAILQ_V(endpoints, NyxSavedIommu, 1, vmstate_endpoint,
+                         NyxSavedEndpoint, next),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+static const VMStateDescription vmstate_lock = {
+    .name = "nyx-config-lock",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT16(offset, NyxConfigLock),
+        VMSTATE_UINT16(mask, NyxConfigLock),
+        VMSTATE_UINT16(writable, NyxConfigLock),
+        VMSTATE_UINT16(before, NyxConfigLock),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+ZERO_BEFORE_LOAD(function_pre_load, NyxSavedFunction)
+
+static const VMStateDescription vmstate_function = {
+    .name = "nyx-function",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_load_errp = function_pre_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BYTES(device, NyxSavedFunction),
+        VMSTATE_UINT32(locks, NyxSavedFunction),
+        VMSTATE_STRUCT_ARRAY(lock, NyxSavedFunction, NYX_CONFIG_LOCKS, 0,
+                             vmstate_lock, NyxConfigLock),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+const VMStateDescription nyx_vmstate_saved_functions = {
+    .name = "nyx-iommu/functions",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_QTAILQ_V(list, NyxSavedFunctions, 1, vmstate_function,
+                         NyxSavedFunction, next),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+/* Life */
+
+static void free_bytes(GByteArray *bytes)
+{
+    if (bytes) {
+        g_byte_array_unref(bytes);
+    }
+}
+
+static void free_times(GArray *times)
+{
+    if (times) {
+        g_array_unref(times);
+    }
+}
+
+static void free_domain(NyxSavedDomain *domain)
+{
+    free_bytes(domain->id);
+    free_bytes(domain->table);
+    g_free(domain);
+}
+
+static void free_endpoint(NyxSavedEndpoint *ep)
+{
+    NyxSavedFault *fault;
+
+    while ((fault = QTAILQ_FIRST(&ep->faults))) {
+        QTAILQ_REMOVE(&ep->faults, fault, next);
+        free_bytes(fault->domain);
+        g_free(fault);
+    }
+    free_bytes(ep->device);
+    free_bytes(ep->domain);
+    free_times(ep->fault_times);
+    free_times(ep->recovery_times);
+    g_free(ep);
+}
+
+void nyx_saved_iommu_init(NyxSavedIommu *saved)
+{
+    *saved = (NyxSavedIommu) {};
+    QTAILQ_INIT(&saved->domains);
+    QTAILQ_INIT(&saved->endpoints);
+}
+
+void nyx_saved_iommu_clear(NyxSavedIommu *saved)
+{
+    NyxSavedDomain *domain;
+    NyxSavedEndpoint *ep;
+
+    while ((domain = QTAILQ_FIRST(&saved->domains))) {
+        QTAILQ_REMOVE(&saved->domains, domain, next);
+        free_domain(domain);
+    }
+    while ((ep = QTAILQ_FIRST(&saved->endpoints))) {
+        QTAILQ_REMOVE(&saved->endpoints, ep, next);
+        free_endpoint(ep);
+    }
+    nyx_saved_iommu_init(saved);
+}
+
+void nyx_saved_functions_init(NyxSavedFunctions *saved)
+{
+    QTAILQ_INIT(&saved->list);
+}
+
+void nyx_saved_functions_clear(NyxSavedFunctions *saved)
+{
+    NyxSavedFunction *fn;
+
+    while ((fn = QTAILQ_FIRST(&saved->list))) {
+        QTAILQ_REMOVE(&saved->list, fn, next);
+        free_bytes(fn->device);
+        g_free(fn);
+    }
+}
+
+/* Contents */
+
+GByteArray *nyx_saved_string(const char *string)
+{
+    GByteArray *bytes = g_byte_array_new();
+
+    return g_byte_array_append(bytes, (const guint8 *)string,
+                               strlen(string) + 1);
+}
+
+const char *nyx_saved_get_string(const GByteArray *saved, const char *what,
+                                 Error **errp)
+{
+    if (saved->len == 0 || saved->len > STRING_MAX ||
+        memchr(saved->data, 0, saved->len) != saved->data + saved->len - 1 ||
+        !g_utf8_validate((const char *)saved->data, saved->len - 1, NULL)) {
+        error_setg(errp, "%s is no string", what);
+        return NULL;
+    }
+    return (const char *)saved->data;
+}
+
+NyxSavedPolicy nyx_saved_policy(const NyxPolicyOverride *policy)
+{
+    return (NyxSavedPolicy) {
+        .set = policy->set,
+        .max_faults = policy->values.max_faults,
+        .fault_window_ms = policy->values.fault_window_ms,
+        .on_fault_limit = policy->values.on_fault_limit,
+        .max_recoveries = policy->values.max_recoveries,
+        .scope = policy->values.scope,
+        .count_stage1 = policy->values.count_stage1,
+    };
+}
+
+bool nyx_saved_get_policy(const NyxSavedPolicy *saved,
+                          NyxPolicyOverride *policy, Error **errp)
+{
+    *policy = (NyxPolicyOverride) {
+        .set = saved->set,
+        .values = {
+            .max_faults = saved->max_faults,
+            .fault_window_ms = saved->fault_window_ms,
+            .on_fault_limit = saved->on_fault_limit,
+            .max_recoveries = saved->max_recoveries,
+            .scope = saved->scope,
+            .count_stage1 = saved->count_stage1,
+        },
+    };
+    if (saved->set >> NYX_POLICY__MAX ||
+        saved->on_fault_limit >= NYX_LIMIT_ACTION__MAX ||
+        saved->scope >= NYX_SCOPE__MAX) {
+        error_setg(errp, "a policy has values that there are not");
+        return false;
+    }
+    return nyx_policy_check(policy, errp);
+}
