@@ -50,9 +50,15 @@ bool nyx_iommu_allows_msi(PCIDevice *dev, uint64_t address, uint32_t data)
     if (!ep || judge_route(ep, &msg) == NYX_MSI_DELIVER) {
         return true;
     }
-    /* A route is no interrupt yet: this is no fault. */
-    qatomic_inc(&ep->msi_refused);
-    trace_nyx_msi_route_refuse(nyx_endpoint_requester_id(ep), address, data);
+    /*
+     * A route is no interrupt yet, so this is no fault; and no refusal of a
+     * message if the guest has not put one into the vector yet.
+     */
+    if (address) {
+        qatomic_inc(&ep->msi_refused);
+        trace_nyx_msi_route_refuse(nyx_endpoint_requester_id(ep), address,
+                                   data);
+    }
     return false;
 }
 
