@@ -90,7 +90,7 @@ static int find_private_file(RAMBlock *block, void *opaque)
     const char **name = opaque;
 
     if (qemu_ram_get_fd(block) >= 0 && !qemu_ram_is_shared(block)) {
-        *name = qemu_ram_get_idstr(block);
+        *name = memory_region_name(block->mr);
         return 1;
     }
     return 0;

@@ -148,6 +148,29 @@ class WindowsTest(VfioUserCase):
         self.command('nyx-recover-device', device='vu0')
         self.assert_windows_match()
 
+    def plug_memory(self, name, share):
+        self.command('object-add', **{
+            'qom-type': 'memory-backend-memfd', 'id': f'{name}-file',
+            'size': RAM, 'share': share})
+        self.command('device_add', driver='pc-dimm', id=name,
+                     memdev=f'{name}-file')
+
+    def test_plugged_memory(self):
+        """It is a window, too, unless the server would see other data."""
+        self.start(memory='64M,slots=2,maxmem=1G')
+        before = self.server.ranges()
+        self.plug_memory('more', True)
+        self.assertEqual(len(self.server.ranges()), len(before) + 1)
+        first, end = self.server.ranges()[-1]
+        self.assertEqual(end - first, RAM)
+        self.vm.write64(first, 0xd1a)
+        self.assertEqual(self.device.read_now(first), 0xd1a)
+        with self.assertRaises(ExecuteError) as caught:
+            self.plug_memory('private', False)
+        self.assertIn("there is device 'vu0': guest RAM 'private-file'",
+                      str(caught.exception))
+        self.assertEqual(len(self.server.ranges()), len(before) + 1)
+
     def test_unplug_and_plug(self):
         """It gives all up, and the next one starts anew."""
         self.start(more=(*NATIVE_HOTPLUG, '-device',

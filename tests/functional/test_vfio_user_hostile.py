@@ -39,9 +39,11 @@ class _HostileCase(VfioUserCase):
     twin = True
     patience_ms = 5000          # QEMU's default
 
-    def start_both(self, domain='', **properties):
+    def start_both(self, domain='', msix=False, **properties):
         self.bad = RawServer(self.sockets / 'bad0', twin=self.twin)
         self.addCleanup(self.bad.stop)
+        if msix:
+            self.bad.have_msix()
         self.server = self.serve('good0')
         self.vm = self.run_vm(
             '-object', f'nyx-domain,id=d{domain}',
@@ -230,6 +232,41 @@ class DmaOverTheSameSocketTest(DmaTest):
     """The same with a server that has not heard of a second socket."""
 
     twin = False
+
+
+@needs_nyx
+class InterruptTest(_HostileCase):
+    """More interrupts than anybody can take."""
+
+    def delivered(self):
+        return self.info('bad0')['interrupts']['delivered']
+
+    def test_storm(self):
+        self.start_both(msix=True)
+        self.vm.set_bar(DEVFN, 1, BAR + 0x1000)
+        self.vm.enable_msix(DEVFN, BAR + 0x1000, 0, 0xfee00000, 0x41)
+        self.vm.read64(BAR)
+        stop = threading.Event()
+
+        def storm():
+            while not stop.is_set():
+                os.eventfd_write(self.bad.interrupts[-1], 1)
+        thread = threading.Thread(target=storm)
+        thread.start()
+        try:
+            self.wait_for(lambda: self.delivered() > 1000, 'interrupts')
+            for _ in range(10):
+                self.assert_others_unharmed()
+            began = time.monotonic()
+            self.command('nyx-quarantine-device', device='bad0')
+            self.assertLess(time.monotonic() - began, SOON)
+            before = self.delivered()
+            for _ in range(10):
+                self.assert_others_unharmed()
+            self.assertEqual(self.delivered(), before)
+        finally:
+            stop.set()
+            thread.join()
 
 
 @needs_nyx

@@ -156,6 +156,7 @@ class RawServer:
         self.replies = {}
         self.requests = []
         self.on_read = None         # called before BAR 0 is read
+        self.interrupts = []        # eventfds
         self._twin = twin
         self._ids = itertools.count(0x4000)
         self._dma_replies = {}
@@ -177,6 +178,15 @@ class RawServer:
                     pass
                 sock.close()
         self._thread.join(SECONDS)
+        for fd in self.interrupts:
+            os.close(fd)
+
+    def have_msix(self, vectors=1):
+        """An MSI-X capability, with the table in BAR 1."""
+        self.region_sizes[1] = 4096
+        self.config[0x34], self.config[6] = 0x40, 0x10
+        struct.pack_into('<BBHII', self.config, 0x40, 0x11, 0, vectors - 1, 1,
+                         0x801)
 
     # Receive and answer
 
@@ -199,20 +209,23 @@ class RawServer:
             if not some:
                 raise Gone
             data += some
-        for fd in fds:
-            os.close(fd)
-        return data, len(fds)
+        return data, list(fds)
 
     def _one(self):
         head, fds = self._receive(self.socket, HEADER.size)
         message_id, command, size, flags, error = HEADER.unpack(head)
         body, more = self._receive(self.socket, size - HEADER.size)
+        if command == SET_IRQS and fds:
+            self.interrupts += fds
+        else:
+            for fd in fds:
+                os.close(fd)
         if flags & 0xf == REPLY:
             with self._changed:
                 self._dma_replies[message_id] = (error, body)
                 self._changed.notify_all()
             return
-        self.requests.append((command, body, fds + more))
+        self.requests.append((command, body, len(fds + more)))
         if command in self.replies:
             self.socket.sendall(self.replies[command](message_id, body))
         elif not flags & NO_REPLY:
@@ -251,7 +264,7 @@ class RawServer:
     @staticmethod
     def _irq_info(body):
         index = struct.unpack_from('<I', body, 8)[0]
-        return struct.pack('<IIII', 16, 0, index, 0)
+        return struct.pack('<IIII', 16, 1, index, 1)
 
     def _read(self, body):
         offset, region, count = struct.unpack_from('<QII', body)

@@ -46,16 +46,17 @@ class VfioUserCase(unittest.TestCase):
         return server
 
     def run_vm(self, *arguments, ram=SHARED_RAM, **options):
-        vm = QtestVM(self.folder, *ram, *arguments, memory='64M', **options)
+        options.setdefault('memory', '64M')
+        vm = QtestVM(self.folder, *ram, *arguments, **options)
         self.addCleanup(vm.stop)
         return vm
 
-    def start(self, domain='', ram=SHARED_RAM, more=()):
+    def start(self, domain='', ram=SHARED_RAM, more=(), **options):
         self.server = self.serve()
         self.vm = self.run_vm(
             '-object', f'nyx-domain,id=d{domain}', *more, '-device',
             vfio_user('vu0', self.server.path, addr='10.0',
-                      **{'nyx-domain': 'd'}), ram=ram)
+                      **{'nyx-domain': 'd'}), ram=ram, **options)
         self.command = self.vm.monitor.command
         self.device = LibDevice(self.vm, DEVFN, BAR)
         self.assertEqual(self.device.get(0), LibDevice.IDENTIFICATION)
