@@ -6,18 +6,17 @@ import re
 
 from nested.case import NestedTest
 from nyxtest.httpserver import FileServer
+from nyxtest.stage1 import MODELS
 
 FETCH_BYTES = 1 << 20
 GATEWAY = '10.0.2.2'
+RESET_SECONDS = 180
 DHCP_SCRIPT = ('#!/bin/sh\\n[ "$1" = bound ] && ip addr flush dev $interface '
                '&& ip addr add $ip/24 dev $interface\\nexit 0\\n')
 
 
 class _VfGuestTest(NestedTest):
-    """One guest; its tests go in the order of their names."""
-
-    machine = 'nyx-pc'
-    append = ''
+    """self.guest is the guest; its VF is vf0, in the domain net."""
 
     @classmethod
     def describe(cls, host):
@@ -31,12 +30,15 @@ class _VfGuestTest(NestedTest):
         host.agent.check('ip link set eth0 up')
         cls.server = FileServer(FETCH_BYTES)
         cls.addClassCleanup(cls.server.close)
-        cls.guest = host.inner(
+
+    @classmethod
+    def boot(cls, machine='nyx-pc', append='', modules=()):
+        return cls.host.inner(
             '-object', 'nyx-domain,id=net',
             '-device', 'pcie-root-port,id=rp,slot=1',
             '-device', f'vfio-pci,id=vf0,host={cls.vfs[0]},bus=rp,'
-            'nyx-domain=net', machine=cls.machine, kernel=True,
-            modules=['igbvf'], append=cls.append)
+            'nyx-domain=net', machine=machine, kernel=True,
+            modules=[*modules, 'igbvf'], append=append)
 
     def connect(self):
         """Bring the card up by DHCP."""
@@ -67,18 +69,18 @@ class _VfGuestTest(NestedTest):
             'echo $a >/sys/bus/pci/drivers/igbvf/unbind && '
             'echo $a >/sys/bus/pci/drivers/igbvf/bind')
 
-    def test_1_traffic(self):
+    def check_traffic(self, dma):
         self.connect()
         before = self.interrupts()
         self.fetch()
         self.assertGreater(self.interrupts(), before)
         info = self.device(self.guest, 'vf0')
         self.assertEqual((info['domain'], info['state'], info['backend'],
-                          info['faults-observable']),
-                         ('net', 'operational', 'vfio', False))
+                          info['faults-observable'], info['dma']),
+                         ('net', 'operational', 'vfio', False, dma))
         self.assertEqual(self.host.iommu_faults(self.vfs[0]), set())
 
-    def test_2_quarantine_and_recovery(self):
+    def check_quarantine_and_recovery(self):
         command = self.guest.monitor.command
         self.assertTrue(self.can_ping())
         command('nyx-quarantine-device', device='vf0')
@@ -92,6 +94,26 @@ class _VfGuestTest(NestedTest):
         self.connect()
         self.fetch()
 
+    def check_guest_unharmed(self):
+        self.assertEqual(self.guest.agent.check('echo alive'), 'alive')
+        self.assertFalse(re.search(r'Call Trace|BUG:|Oops',
+                                   self.guest.console()))
+
+
+class VfTest(_VfGuestTest):
+    """One guest, in which the tests go in the order of their names."""
+
+    @classmethod
+    def prepare(cls, host):
+        super().prepare(host)
+        cls.guest = cls.boot()
+
+    def test_1_traffic(self):
+        self.check_traffic('pass-through')
+
+    def test_2_quarantine_and_recovery(self):
+        self.check_quarantine_and_recovery()
+
     def test_3_hotplug(self):
         monitor = self.guest.monitor
         since = monitor.position()
@@ -104,28 +126,41 @@ class _VfGuestTest(NestedTest):
         self.fetch()
         self.assertEqual(self.device(self.guest, 'vf1')['domain'], 'net')
 
-    def test_zy_guest_unharmed(self):
-        self.assertEqual(self.guest.agent.check('echo alive'), 'alive')
-        self.assertFalse(re.search(r'Call Trace|BUG:|Oops',
-                                   self.guest.console()))
-
-
-class VfTest(_VfGuestTest):
-    """All of the guest's RAM by one mapping."""
-
     def test_4_reset_of_vm(self):
         self.guest.monitor.command('system_reset')
-        self.guest.agent.wait_ready(180)
+        self.guest.agent.wait_ready(RESET_SECONDS)
         self.connect()
         self.fetch()
 
+    def test_5_guest_unharmed(self):
+        self.check_guest_unharmed()
 
-class VfIntelTest(_VfGuestTest):
-    """The guest has an IOMMU, and maps for the VF what it needs at a time."""
 
-    machine = 'nyx-pc,stage1=intel,kernel-irqchip=split'
-    append = 'intel_iommu=on iommu.passthrough=0 iommu.strict=1'
+class _Stage1Test(_VfGuestTest):
+    """Guests with an IOMMU, which map for the VF what it needs at a time."""
 
-    def test_1_traffic(self):
-        super().test_1_traffic()
-        self.assertEqual(self.device(self.guest, 'vf0')['dma'], 'translating')
+    def check(self, kind, options=''):
+        model = MODELS[kind]
+        type(self).guest = self.boot(
+            f'nyx-pc,stage1={kind}{options}',
+            f'{model.kernel_arguments} iommu.passthrough=0 iommu.strict=1',
+            model.modules)
+        self.check_traffic('translating')
+        self.check_quarantine_and_recovery()
+        self.check_guest_unharmed()
+        self.assertEqual(self.guest.stop(), 0)
+
+
+class VfStage1Test(_Stage1Test):
+    def test_intel(self):
+        self.check('intel', ',kernel-irqchip=split')
+
+    def test_amd(self):
+        self.check('amd', ',kernel-irqchip=split')
+
+
+class VfVirtioIommuTest(_Stage1Test):
+    rare_module = MODELS['virtio'].rare_module
+
+    def test_virtio(self):
+        self.check('virtio')

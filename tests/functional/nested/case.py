@@ -7,6 +7,7 @@ import unittest
 from pathlib import Path
 
 from nyxtest.case import needs_nyx
+from nyxtest.errors import NyxTestError
 from nyxtest.paths import LOGS
 
 from .host import Host
@@ -32,6 +33,7 @@ class NestedTest(unittest.TestCase):
     iommu = 'intel'
     machine = 'q35'             # or nyx-pc, with iommu as its stage 1
     kernel_arguments = ()
+    rare_module = None          # the guests' kernel must have it
 
     @classmethod
     def describe(cls, host):
@@ -42,6 +44,15 @@ class NestedTest(unittest.TestCase):
         """Make VFs, load modules."""
 
     @classmethod
+    def _image(cls):
+        try:
+            return nested_image(cls.rare_module)
+        except NyxTestError as err:
+            if cls.rare_module:
+                raise unittest.SkipTest(str(err)) from err
+            raise
+
+    @classmethod
     def setUpClass(cls):
         if _available_mib() < NEEDED_MIB:
             raise unittest.SkipTest(f'less than {NEEDED_MIB} MiB of memory '
@@ -49,7 +60,7 @@ class NestedTest(unittest.TestCase):
                                     'needs')
         folder = LOGS / f'{cls.__module__}.{cls.__name__}'
         shutil.rmtree(folder, ignore_errors=True)
-        cls.host = Host(nested_image(), folder, cls.iommu, cls.machine)
+        cls.host = Host(cls._image(), folder, cls.iommu, cls.machine)
         cls.host.kernel_arguments += cls.kernel_arguments
         cls.addClassCleanup(cls.host.stop)
         cls.describe(cls.host)

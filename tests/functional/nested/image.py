@@ -16,15 +16,15 @@ import struct
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
-from nyxtest import packages
 from nyxtest.cpio import CpioWriter
 from nyxtest.errors import NyxTestError
-from nyxtest.image import GuestImage, compile_program, guest_image, say
+from nyxtest.image import compile_program, guest_image, say
 from nyxtest.paths import GUEST_BUILD, QEMU, ROOT
 
-FOLDER = GUEST_BUILD / 'nested'
+FOLDER = GUEST_BUILD / 'nested'         # in it, a folder for each kernel
 FIRMWARE = ('bios-256k.bin', 'kvmvapic.bin', 'linuxboot_dma.bin', 'pvh.bin')
 PROGRAMS = ('nyx-nvme-vf',)
 # Parts of Python's library that no script of ours has a use for
@@ -51,9 +51,9 @@ def _unpacked_kernel(bzimage):
     return None
 
 
-def _vmlinux(image):
+def _vmlinux(image, folder):
     """The kernel without packing, which saves the time to unpack it."""
-    target = FOLDER / f'vmlinux-{image.release}'
+    target = folder / 'vmlinux'
     if target.exists() and \
             target.stat().st_mtime > image.kernel.stat().st_mtime:
         return target
@@ -135,7 +135,7 @@ def _key(files):
     return hashlib.sha256(''.join(lines).encode()).hexdigest()
 
 
-def _write(target, first, files, links):
+def _write(target, first, files):
     new = target.with_suffix('.new')
     with new.open('wb') as file:
         file.write(first.read_bytes())
@@ -144,20 +144,18 @@ def _write(target, first, files, links):
         for name, path in files.items():
             mode = 0o755 if os.access(path, os.X_OK) else 0o644
             cpio.file(name, path.read_bytes(), mode)
-        for name, goal in links.items():
-            cpio.symlink(name, goal)
         cpio.close()
     new.rename(target)
 
 
-def _initrd(name, first, files, links):
-    target = FOLDER / name
-    stamp = FOLDER / f'{name}.sha256'
+def _initrd(folder, first, files):
+    target = folder / 'initrd'
+    stamp = folder / 'initrd.sha256'
     key = _key({**files, '': first})
     if not target.exists() or not stamp.exists() or stamp.read_text() != key:
-        say(f'writing {name}')
+        say(f'writing {target}')
         stamp.unlink(missing_ok=True)
-        _write(target, first, files, links)
+        _write(target, first, files)
         stamp.write_text(key)
     return target
 
@@ -170,16 +168,20 @@ def _locked():
         yield
 
 
-def nested_image():
-    """The middle guest with QEMU: GuestImage, to boot with 2 GiB at least."""
-    image = guest_image()
+def nested_image(module=None):
+    """The middle guest with QEMU: GuestImage, to boot with 2 GiB at least.
+
+    module: as for guest_image().
+    """
+    image = guest_image(module)
     with _locked():
         try:
-            vmlinux = _vmlinux(image)
-            files = _files(vmlinux, image)
-            initrd = _initrd('initrd', image.initrd, files, {})
+            folder = FOLDER / image.release
+            folder.mkdir(exist_ok=True)
+            vmlinux = _vmlinux(image, folder)
+            initrd = _initrd(folder, image.initrd, _files(vmlinux, image))
         except (OSError, subprocess.SubprocessError) as err:
             raise NyxTestError(f'the nested guest image cannot be made: {err}; '
                                'make room on the disk or install what is '
                                'named, and try again.') from err
-    return GuestImage(vmlinux, initrd, image.release)
+    return replace(image, kernel=vmlinux, initrd=initrd)
