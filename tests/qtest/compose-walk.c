@@ -393,7 +393,7 @@ static void count(Access *a)
     if (a->refused) {
         w->refused++;
     } else {
-        w->allowed++;
+        w->known[w->allowed++ % ARRAY_SIZE(w->known)] = a->pieces[0].iova;
     }
     if (a->pieces[0].n > 1) {
         w->uncertain++;

@@ -40,6 +40,7 @@ typedef struct Walk {
     GArray *windows[DOMAINS];
     WalkDomain domain;
     uint64_t faults;        /* of the device so far */
+    uint64_t known[64];     /* IOVAs of DMAs that were done */
     unsigned refused;       /* DMAs */
     unsigned allowed;
     unsigned uncertain;     /* those with more than one possible outcome */

@@ -167,6 +167,10 @@ static uint64_t address_to_try(Walk *w)
 {
     const GArray *spans = percent(75) ? w->oracle.leaves : w->oracle.stale;
 
+    /* What was possible once may still be known. */
+    if (w->allowed && percent(30)) {
+        return w->known[below(MIN(w->allowed, ARRAY_SIZE(w->known)))];
+    }
     if (!w->oracle.translates) {
         return percent(90) ? random_middle(w) : random_iova(w);
     }
@@ -182,7 +186,7 @@ static void try_something(Walk *w)
     uint32_t length = lengths[below(ARRAY_SIZE(lengths))];
     uint64_t address = address_to_try(w);
 
-    if (percent(50)) {
+    if (percent(50) && address % PAGE == 0) {
         address += below(PAGE);
     }
     /* What comes next is no memory of anybody, or interrupts. */
