@@ -1,20 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""A disk whose backend cannot translate: qemu-storage-daemon, vhost-user."""
+"""Disks whose backend is another process, by vhost-user."""
 
+import shutil
+import subprocess
+import time
 import unittest
 
 from nyxtest.case import GuestTest, needs_nyx
 from nyxtest.devices import MIB, add_disk
 from nyxtest.guest import (block_device, disk_load, disk_sum, sha256,
                            write_random)
+from nyxtest.paths import LOGS, QEMU
 from nyxtest.vhostuser import (STORAGE_DAEMON, OurServer, StorageDaemon,
                                add_vhost_disk, share_memory)
+from nyxtest.vm import VM
 from qemu.qmp.qmp_client import ExecuteError
 
 BEYOND = 1 << 40        # an I/O virtual address that no guest uses
 ALL = (1 << 48) - 1
-HANG_SECONDS = 20       # more than QEMU waits for a backend that hangs
+HANG_SECONDS = 60       # one answer that never comes costs QEMU 10
+
+needs_storage_daemon = unittest.skipUnless(
+    STORAGE_DAEMON.exists(),
+    f'there is no {STORAGE_DAEMON}: QEMU was built without its tools')
 
 
 class _VhostTest(GuestTest):
@@ -40,9 +49,7 @@ class _VhostTest(GuestTest):
 
 
 @needs_nyx
-@unittest.skipUnless(STORAGE_DAEMON.exists(),
-                     f'there is no {STORAGE_DAEMON}: QEMU was built without '
-                     'its tools')
+@needs_storage_daemon
 class StorageDaemonTest(_VhostTest):
     """It has all RAM, and may join domains that allow all RAM."""
 
@@ -235,3 +242,157 @@ class TranslatingTest(_VhostTest):
         self.assertEqual(self.server.state()['accesses'], before['accesses'])
         self.recover()
         self.assertEqual(self.server.read(MIB, 64), self.ram(MIB, 64))
+
+
+class _FailingTest(_VhostTest):
+    """The backend hangs, dies and comes back; other devices live on."""
+
+    server_class = None
+    translates = False
+
+    @classmethod
+    def describe(cls, vm):
+        share_memory(vm)
+        cls.server = cls.server_class(vm, 'disk')
+        cls.server.start()
+        cls.addClassCleanup(cls.server.kill)
+        vm.domain('cage', isolation='shared', max_faults='1000')
+        add_vhost_disk(vm, cls.server, 'cage', cls.translates,
+                       reconnect_ms=100)
+        cls.other = add_disk(vm, 'nvme', 'other')
+
+    def check_other(self):
+        device = block_device(self.vm, 'other')
+        self.assertEqual(write_random(self.vm, device, 16, 4),
+                         sha256(self.other.read(16, 4)))
+
+    def test_1_dies(self):
+        """What the guest asks for meanwhile waits for the next one."""
+        self.check_disk()
+        self.server.kill()
+        self.check_other()
+        self.server.start()
+        self.check_disk()
+
+    def test_2_dies_in_quarantine(self):
+        """One that comes back finds the device stopped."""
+        self.vm.monitor.command('nyx-quarantine-device', device='disk')
+        self.server.kill()
+        self.check_other()
+        self.server.start()
+        self.check_stopped()
+        self.assert_state('disk', 'quarantined')
+        self.recover()
+
+    def check_stopped(self):
+        """No queue of the backend that has just come back runs."""
+
+    def check_others_work(self):
+        """Also while QEMU tries to connect to the one that hangs."""
+        began = time.monotonic()
+        for _ in range(3):
+            self.check_other()
+        self.assertLess(time.monotonic() - began, HANG_SECONDS)
+
+    def test_3_hangs(self):
+        """It costs seconds, a connection, and a clear message; no more."""
+        self.check_disk()
+        self.server.freeze()
+        began = time.monotonic()
+        self.refused("device 'disk' is cut off, but a vhost-user backend did "
+                     'not answer: end its process',
+                     'nyx-quarantine-device', device='disk')
+        self.assertLess(time.monotonic() - began, HANG_SECONDS)
+        self.assert_state('disk', 'quarantined')
+        self.check_others_work()
+        self.server.kill()
+        self.server.start()
+        self.recover()
+        self.check_other()
+
+
+@needs_nyx
+@needs_storage_daemon
+class StorageDaemonFailingTest(_FailingTest):
+    server_class = StorageDaemon
+
+
+@needs_nyx
+class TranslatingFailingTest(_FailingTest):
+    server_class = OurServer
+    translates = True
+
+    def check_stopped(self):
+        self.server.wait_state(lambda s: s['connected'], 'connect')
+        state = self.server.state()
+        self.assertEqual((state['running'], state['iotlb']), (0, []))
+        self.assertIsNone(self.server.read(MIB, 64))
+
+    def test_4_hangs_at_unmap(self):
+        self.vm.monitor.command('nyx-map', domain='cage', iova=BEYOND, gpa=MIB,
+                                size=4096, access='rw')
+        self.assertIsNotNone(self.server.read(BEYOND, 64))
+        self.server.freeze()
+        self.refused('the range is not mapped any more, but a vhost-user '
+                     'backend did not answer', 'nyx-unmap', domain='cage',
+                     iova=BEYOND, size=4096)
+        self.check_others_work()
+        self.server.kill()
+        self.server.start()
+        self.check_disk()
+        self.assertIsNone(self.server.read(BEYOND, 64))
+
+
+@needs_nyx
+class RulesTest(unittest.TestCase):
+    """What cannot work is refused at start, with the reason."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.vm = VM(None, LOGS / f'{cls.__module__}.{cls.__name__}', 'tcg')
+        shutil.rmtree(cls.vm.folder, ignore_errors=True)
+        cls.server = OurServer(cls.vm, 'disk', '--no-iotlb')
+        cls.server.start()
+        cls.addClassCleanup(cls.server.kill)
+
+    def refused(self, words, device, *arguments, machine='nyx-pc'):
+        done = subprocess.run(
+            [str(QEMU), '-M', machine, '-accel', 'qtest', '-S', '-display',
+             'none', '-nodefaults', '-chardev',
+             f'socket,id=s,path={self.server.socket}', *arguments,
+             '-device', device], text=True, capture_output=True, timeout=60,
+            check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(words, ' '.join(done.stderr.split()))
+
+    def test_no_table(self):
+        self.refused('with iommu_platform=off its vhost-user backend has all '
+                     "guest RAM, and domain 'none' does not allow that; use "
+                     'iommu_platform=on with a backend that can translate',
+                     'vhost-user-blk-pci,chardev=s,nyx-domain=none',
+                     '-object', 'nyx-domain,id=none,default-map=none')
+
+    def test_no_stage1(self):
+        self.refused('with iommu_platform=off its vhost-user backend does not '
+                     "see the guest's IOMMU (stage1=intel)",
+                     'vhost-user-blk-pci,chardev=s',
+                     machine='nyx-pc,stage1=intel')
+
+    def test_cannot_translate(self):
+        """QEMU's own words, as it is the one who asks the backend."""
+        self.refused('iommu_platform=true is not supported by the device',
+                     'vhost-user-blk-pci,chardev=s,num-queues=1,'
+                     'iommu_platform=on')
+
+    def test_contained(self):
+        self.refused("domain 'c' is contained, and its vhost-user backend "
+                     'cannot work without guest RAM',
+                     'vhost-user-blk-pci,chardev=s,nyx-domain=c',
+                     '-object', 'nyx-domain,id=c,contained=on')
+
+    def test_net_without_translation(self):
+        """Its control queue is QEMU's, and would bypass everything."""
+        self.refused('it would bypass the IOMMU, as a virtio device with '
+                     'iommu_platform=off accesses memory directly',
+                     'virtio-net-pci,netdev=n,iommu_platform=off',
+                     '-netdev', 'user,id=n')
