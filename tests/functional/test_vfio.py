@@ -7,6 +7,7 @@ test sees real DMA arrive or be refused by the IOMMU of the host.
 """
 
 from nested.case import NestedTest
+from nested.kernel import iommufd_image
 from nested.nvme import COMMAND, MEMORY_AND_MASTER, Nvme
 from nyxtest.errors import GuestDied
 from nyxtest.guest import pci_address
@@ -20,25 +21,17 @@ ACPI_HOTPLUG = 0xcc0            # ports: docs/specs/acpi_pci_hotplug
 FAR = 1 << 32                   # IOVA where no RAM of the guest is
 
 
-def vfio(address, name, domain=None, **properties):
-    words = [f'vfio-pci,host={address},id={name}']
-    if domain:
-        words.append(f'nyx-domain={domain}')
-    words += [f'{key.replace("_", "-")}={value}'
-              for key, value in properties.items()]
-    return '-device', ','.join(words)
-
-
 def domain(name, **properties):
     words = [f'{key.replace("_", "-")}={value}'
              for key, value in properties.items()]
     return '-object', ','.join([f'nyx-domain,id={name}', *words])
 
 
-class DmaTest(NestedTest):
+class _DmaTest(NestedTest):
     """No guest runs: qtest moves the registers of two NVMe VFs."""
 
     kernel_arguments = ('iomem=relaxed',)   # see poke()
+    iommufd = None              # id of an object, for iommufd in place of type1
 
     @classmethod
     def describe(cls, host):
@@ -55,6 +48,21 @@ class DmaTest(NestedTest):
         for address in cls.pair:
             host.bind_vfio(address)
 
+    def vfio(self, address, name, domain=None, **properties):
+        words = [f'vfio-pci,host={address},id={name}']
+        if domain:
+            words.append(f'nyx-domain={domain}')
+        if self.iommufd:
+            words.append(f'iommufd={self.iommufd}')
+        words += [f'{key.replace("_", "-")}={value}'
+                  for key, value in properties.items()]
+        return '-device', ','.join(words)
+
+    def inner(self, *arguments, **options):
+        if self.iommufd:
+            arguments = ('-object', f'iommufd,id={self.iommufd}', *arguments)
+        return super().inner(*arguments, **options)
+
     def nvme(self, inner, number=0, iova=QUEUES, slot=1):
         """The VF as PCI function of this slot, its queues set up."""
         memory = QUEUES + number * MIB
@@ -66,7 +74,7 @@ class DmaTest(NestedTest):
 
     def test_strict_with_ram(self):
         """All RAM, and nothing but RAM."""
-        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        inner = self.inner(*domain('d'), *self.vfio(self.vfs[0], 'v0', 'd'))
         nvme = self.nvme(inner)
         info = self.device(inner, 'v0')
         self.assertEqual((info['domain'], info['backend'], info['dma'],
@@ -80,7 +88,7 @@ class DmaTest(NestedTest):
     def test_windows(self):
         """default-map=none: what nyx-map says, as it changes."""
         inner = self.inner(*domain('d', default_map='none'),
-                           *vfio(self.vfs[0], 'v0', 'd'))
+                           *self.vfio(self.vfs[0], 'v0', 'd'))
         command = inner.monitor.command
         command('nyx-map', domain='d', iova=FAR, gpa=QUEUES, size=2 * MIB,
                 access='rw')
@@ -102,7 +110,7 @@ class DmaTest(NestedTest):
         self.assertFalse(nvme.delivers(DATA, DATA))
 
     def test_read_only_window(self):
-        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        inner = self.inner(*domain('d'), *self.vfio(self.vfs[0], 'v0', 'd'))
         command = inner.monitor.command
         nvme = self.nvme(inner)
         command('nyx-unmap', domain='d', iova=DATA, size=2 * MIB)
@@ -114,7 +122,7 @@ class DmaTest(NestedTest):
 
     def test_hole_in_large_mapping(self):
         """A page taken out of a large mapping, and put back."""
-        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        inner = self.inner(*domain('d'), *self.vfio(self.vfs[0], 'v0', 'd'))
         command = inner.monitor.command
         nvme = self.nvme(inner)
         hole = DATA + 0x5000
@@ -143,7 +151,7 @@ class DmaTest(NestedTest):
 
     def test_quarantine(self):
         """Cut off by the host's IOMMU; works again after a VFIO reset."""
-        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        inner = self.inner(*domain('d'), *self.vfio(self.vfs[0], 'v0', 'd'))
         command = inner.monitor.command
         nvme = self.nvme(inner)
         self.assertTrue(nvme.delivers(DATA, DATA))
@@ -165,16 +173,16 @@ class DmaTest(NestedTest):
         nvme.enable()
         self.assertTrue(nvme.delivers(DATA, DATA))
 
-    def containers(self):
-        """Containers of the host that QEMU has open."""
-        return int(self.host.agent.check(
-            'ls -l /proc/$(pidof qemu)/fd | grep -c /dev/vfio/vfio$'))
+    def check_one_container(self):
+        """All that QEMU has open is in one container of the host."""
+        self.assertEqual(self.host.agent.check(
+            'ls -l /proc/$(pidof qemu)/fd | grep -c /dev/vfio/vfio$'), '1')
 
     def test_shared_domain(self):
         """Two VFs, one set of mappings; quarantine of one spares the other."""
         inner = self.inner(*domain('d', isolation='shared'),
-                           *vfio(self.vfs[0], 'v0', 'd', addr='1'),
-                           *vfio(self.vfs[1], 'v1', 'd', addr='2'))
+                           *self.vfio(self.vfs[0], 'v0', 'd', addr='1'),
+                           *self.vfio(self.vfs[1], 'v1', 'd', addr='2'))
         command = inner.monitor.command
         nvmes = [self.nvme(inner, number, slot=number + 1)
                  for number in (0, 1)]
@@ -182,7 +190,7 @@ class DmaTest(NestedTest):
         for nvme in nvmes:
             self.assertFalse(nvme.delivers(DATA, DATA))
             self.assertTrue(nvme.delivers(OTHER, OTHER))
-        self.assertEqual(self.containers(), 1)
+        self.check_one_container()
         tail = nvmes[0].queue_identify(OTHER)
         inner.qtest.write(OTHER, bytes(4096))
         command('nyx-quarantine-device', device='v0')
@@ -201,7 +209,7 @@ class DmaTest(NestedTest):
     def test_move_between_domains(self):
         """nyx-assign-device changes what the host's IOMMU allows."""
         inner = self.inner(*domain('all'), *domain('some', default_map='none'),
-                           *vfio(self.vfs[0], 'v0', 'all'))
+                           *self.vfio(self.vfs[0], 'v0', 'all'))
         command = inner.monitor.command
         nvme = self.nvme(inner)
         command('nyx-map', domain='some', iova=QUEUES, gpa=QUEUES, size=MIB,
@@ -213,7 +221,7 @@ class DmaTest(NestedTest):
 
     def test_reset_of_vm(self):
         """A reset of the VM resets the VF, and leaves the windows."""
-        inner = self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'))
+        inner = self.inner(*domain('d'), *self.vfio(self.vfs[0], 'v0', 'd'))
         nvme = self.nvme(inner)
         inner.monitor.command('nyx-unmap', domain='d', iova=DATA, size=MIB)
         since = inner.monitor.position()
@@ -240,7 +248,7 @@ class DmaTest(NestedTest):
         command = inner.monitor.command
         for _ in range(2):
             command('device_add', driver='vfio-pci', id='v0', bus='rp',
-                    host=self.vfs[0], nyx_domain='d')
+                    host=self.vfs[0], nyx_domain='d', iommufd=self.iommufd)
             self.assertEqual(self.device(inner, 'v0')['domain'], 'd')
             since = inner.monitor.position()
             command('device_del', id='v0')
@@ -249,28 +257,29 @@ class DmaTest(NestedTest):
 
     def test_strict_domain_holds_one(self):
         with self.assertRaisesRegex(GuestDied, "'d' is strict"):
-            self.inner(*domain('d'), *vfio(self.vfs[0], 'v0', 'd'),
-                       *vfio(self.vfs[1], 'v1', 'd'))
+            self.inner(*domain('d'), *self.vfio(self.vfs[0], 'v0', 'd'),
+                       *self.vfio(self.vfs[1], 'v1', 'd'))
 
     def test_group_of_the_host(self):
         """What the host cannot tell apart is in one domain."""
         group = self.host.group(self.pair[0])
         self.assertEqual(self.host.group(self.pair[1]), group)
-        first = vfio(self.pair[0], 'p0'), vfio(self.pair[0], 'p0', 'd')
+        first = [self.vfio(self.pair[0], 'p0'),
+                 self.vfio(self.pair[0], 'p0', 'd')]
         said = f"device 'p1': it is in IOMMU group {group} of the host like " \
             "device 'p0'"
         with self.assertRaisesRegex(GuestDied, f"{said}.*isolation=shared"):
-            self.inner(*first[0], *vfio(self.pair[1], 'p1'))
+            self.inner(*first[0], *self.vfio(self.pair[1], 'p1'))
         with self.assertRaisesRegex(GuestDied, f"{said}.*domain 'd'"):
             self.inner(*domain('d', isolation='shared'), *first[1],
-                       *vfio(self.pair[1], 'p1'))
+                       *self.vfio(self.pair[1], 'p1'))
         with self.assertRaisesRegex(GuestDied, f'{said}.*stage1=intel'):
             self.inner(*domain('d', isolation='shared'), *first[1],
-                       *vfio(self.pair[1], 'p1', 'd'),
+                       *self.vfio(self.pair[1], 'p1', 'd'),
                        machine='nyx-pc,stage1=intel')
         inner = self.inner(*domain('d', isolation='shared'), *first[1],
-                           *vfio(self.pair[1], 'p1', 'd'))
-        self.assertEqual(self.containers(), 1)
+                           *self.vfio(self.pair[1], 'p1', 'd'))
+        self.check_one_container()
         for name in ('p0', 'p1'):
             self.assertEqual(self.device(inner, name)['domain'], 'd')
         # These cards on the root bus have no kind of reset.
@@ -281,6 +290,24 @@ class DmaTest(NestedTest):
         self.assertEqual(self.device(inner, 'p1')['state'], 'operational')
 
     def test_unmanaged_group_of_the_host(self):
-        self.inner(*vfio(self.pair[0], 'p0'), *vfio(self.pair[1], 'p1'),
+        self.inner(*self.vfio(self.pair[0], 'p0'),
+                   *self.vfio(self.pair[1], 'p1'),
                    machine='nyx-pc,default-isolation=unmanaged')
-        self.assertEqual(self.containers(), 1)
+        self.check_one_container()
+
+
+class Type1Test(_DmaTest):
+    """VFIO's first interface, which every host has."""
+
+
+class IommufdTest(_DmaTest):
+    """The newer one, for which Debian's kernels are not configured."""
+
+    iommufd = 'iommufd0'
+
+    @classmethod
+    def _image(cls):
+        return iommufd_image()
+
+    def check_one_container(self):
+        """The kernel does not show the I/O address spaces of an iommufd."""

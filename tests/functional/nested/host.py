@@ -94,7 +94,9 @@ class Host(VM):
     def start(self, *args):
         super().start(*args)
         self.agent.check(LINKS)
-        self.agent.check('load-modules ' + ' '.join(VFIO_MODULES))
+        # Without modules: all is in the kernel.
+        if self._image.modules:
+            self.agent.check('load-modules ' + ' '.join(VFIO_MODULES))
 
     def create_vfs(self, name, number):
         """Create VFs of a device and bind them to vfio-pci: addresses."""
