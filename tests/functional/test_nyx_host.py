@@ -262,8 +262,8 @@ class TreeTest(unittest.TestCase):
                   f'sys/devices/pci0000:00/{self.NIC}')
         self.link('sys/class/net/bond0/lower_eth0', 'sys/class/net/eth0')
         self.link('sys/class/net/bond0.7/lower_bond0', 'sys/class/net/bond0')
-        self.put('proc/net/route', 'Iface\tDestination\t...\n'
-                 'bond0.7\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0')
+        self.put('proc/net/route', 'Iface Destination ...\nbond0.7 00000000 '
+                 '0100000A 0003 0 0 0 00000000 0 0 0')
         self.refused(['bind', '--dry-run', self.NIC],
                      'default route goes through eth0')
 

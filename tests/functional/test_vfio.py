@@ -146,8 +146,8 @@ class _DmaTest(NestedTest):
         return bool(int(text) & 4)
 
     def force_bus_master(self, address):
-        self.host.agent.check(f"printf '\\006' | dd of={SYSFS}/{address}/config "
-                              'bs=1 seek=4 conv=notrunc 2>/dev/null')
+        self.host.agent.check("printf '\\006' | dd bs=1 seek=4 conv=notrunc "
+                              f'of={SYSFS}/{address}/config 2>/dev/null')
 
     def test_quarantine(self):
         """Cut off by the host's IOMMU; works again after a VFIO reset."""

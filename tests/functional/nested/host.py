@@ -17,6 +17,7 @@ from .inner import PORTS, Inner
 # TCG, because it emulates AMD's SVM: the middle guest has a /dev/kvm.
 ACCEL = 'tcg,thread=multi'
 MEMORY = '4096M'
+DISK_BYTES = 64 << 20
 KERNEL_ARGUMENTS = 'nokaslr tsc=reliable iommu=nopt'
 IOMMUS = {
     'intel': ('intel-iommu,intremap=on,caching-mode=on', 'intel_iommu=on'),
@@ -87,9 +88,9 @@ class Host(VM):
                  f'subsys={name}-subsys,sriov_max_vfs={vfs},'
                  f'sriov_vq_flexible={2 * vfs},sriov_vi_flexible={vfs}',
                  '-blockdev',
-            f'driver=null-co,node-name={name}-disk,size=67108864,read-zeroes=on',
-            '-device', f'nvme-ns,drive={name}-disk,shared=on',
-            modules=['nvme'])
+            f'driver=null-co,node-name={name}-disk,read-zeroes=on,'
+            f'size={DISK_BYTES}', '-device',
+            f'nvme-ns,drive={name}-disk,shared=on', modules=['nvme'])
 
     def start(self, *args):
         super().start(*args)
