@@ -255,6 +255,42 @@ class _DmaTest(NestedTest):
             self.eject(inner, 'rp')
             inner.monitor.wait_event('DEVICE_DELETED', since, device='v0')
 
+    def plug_memory(self, inner, number):
+        """Another 128 MiB; returns where they are."""
+        command = inner.monitor.command
+        command('object-add', qom_type='memory-backend-ram', id=f'm{number}',
+                size=128 * MIB)
+        command('device_add', driver='pc-dimm', id=f'dimm{number}',
+                memdev=f'm{number}')
+        return [dimm['data']['addr'] for dimm in
+                command('query-memory-devices')
+                if dimm['data']['id'] == f'dimm{number}'][0]
+
+    def test_memory_hotplug(self):
+        """New RAM is the device's, too: as is, and by a table."""
+        inner = self.inner(*domain('d'), *self.vfio(self.vfs[0], 'v0', 'd'),
+                           memory='256M,slots=2,maxmem=1G')
+        nvme = self.nvme(inner)
+        where = self.plug_memory(inner, 0)
+        self.assertTrue(nvme.delivers(where, where))
+        inner.monitor.command('nyx-unmap', domain='d', iova=DATA, size=MIB)
+        self.assertTrue(nvme.delivers(where, where))
+        where = self.plug_memory(inner, 1)
+        self.assertTrue(nvme.delivers(where, where))
+        self.assertFalse(nvme.delivers(DATA, DATA))
+
+    def test_many_mappings(self):
+        """More pages than type1 has room for, of which two are cut out."""
+        inner = self.inner(*domain('d', large_pages='off'),
+                           *self.vfio(self.vfs[0], 'v0', 'd'), memory='512M')
+        nvme = self.nvme(inner)
+        for hole in (DATA, DATA + 2 * MIB):
+            inner.monitor.command('nyx-unmap', domain='d', iova=hole,
+                                  size=0x1000)
+            self.assertFalse(nvme.delivers(hole, hole))
+        for good in (DATA + 0x1000, OTHER, 511 * MIB):
+            self.assertTrue(nvme.delivers(good, good))
+
     def test_strict_domain_holds_one(self):
         with self.assertRaisesRegex(GuestDied, "'d' is strict"):
             self.inner(*domain('d'), *self.vfio(self.vfs[0], 'v0', 'd'),
