@@ -49,6 +49,7 @@ typedef struct VuGuard {
     VuChannel dma;              /* to the DMA thread, without a twin socket */
     VuDevice facts;
     IOVATree *windows;          /* that the server has */
+    bool refused;               /* it has refused one, and that was said */
     QTAILQ_HEAD(, VuRequest) requests;  /* oldest first */
     uint16_t last_id;           /* of the relay's own requests */
     int64_t answered_ns;        /* the latest answer; host's clock */

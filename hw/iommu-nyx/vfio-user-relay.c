@@ -366,6 +366,32 @@ static void hide_error(VuGuard *g, const VuRequest *req, VuMessage **reply)
     answer(g, req);
 }
 
+/*
+ * A window that the server does not take: not for QEMU to report, again and
+ * again, as its device alone has to do without.
+ */
+static VuMessage *note_refusal(VuGuard *g, const VuRequest *req,
+                               VuMessage *reply, const char **why)
+{
+    uint32_t error = reply->hdr->error_reply;
+
+    nyx_vu_window_failed(g, req->offset, req->count);
+    if (!qatomic_read(&g->dev)) {
+        nyx_vu_message_free(reply);
+        *why = "refuses guest memory";
+        return NULL;
+    }
+    if (!g->refused) {
+        g->refused = true;
+        warn_report("device '%s': its vfio-user server refuses guest memory "
+                    "(0x%" PRIx64 " size 0x%" PRIx64 "): %s; this is said once",
+                    g->name, req->offset, req->count, strerror(error));
+    }
+    reply->hdr->flags &= ~VFIO_USER_ERROR;
+    reply->hdr->error_reply = 0;
+    return reply;
+}
+
 /* What follows from an answer.  NULL: QEMU is not to have it. */
 static VuMessage *note_reply(VuGuard *g, const VuRequest *req,
                              VuMessage *reply, const char **why)
@@ -377,13 +403,11 @@ static VuMessage *note_reply(VuGuard *g, const VuRequest *req,
         qatomic_set(&g->reset_failed, error);
         return reply;
     case VFIO_USER_DMA_MAP:
-        if (error) {
-            nyx_vu_window_failed(g, req->offset, req->count);
-        }
-        return reply;
+        return error ? note_refusal(g, req, reply, why) : reply;
     case VFIO_USER_DMA_UNMAP:
-        if (req->ours) {
+        if (error || req->ours) {
             nyx_vu_message_free(reply);
+            *why = error ? "does not give up guest memory" : NULL;
             return NULL;
         }
         return reply;

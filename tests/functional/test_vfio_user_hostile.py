@@ -19,9 +19,9 @@ from nyxtest.case import needs_nyx
 from nyxtest.errors import GuestDied
 from nyxtest.qtest import NATIVE_HOTPLUG
 from nyxtest.vfiouser import (
-    CONFIG_REGION, DMA_MAP, DMA_READ, DMA_WRITE, ERROR, GET_INFO, GET_IRQ_INFO,
-    GET_REGION_INFO, REGION_READ, REGION_WRITE, REPLY, RESET, VERSION, Gone,
-    LibDevice, RawServer, header)
+    CONFIG_REGION, DMA_MAP, DMA_READ, DMA_UNMAP, DMA_WRITE, ERROR, GET_INFO,
+    GET_IRQ_INFO, GET_REGION_INFO, REGION_READ, REGION_WRITE, REPLY, RESET,
+    VERSION, Gone, LibDevice, RawServer, header)
 from nyxtest.vfiousercase import (
     BAR, DEVFN, MIB, RAM, VfioUserCase, vfio_user)
 
@@ -363,6 +363,28 @@ class GarbageTest(_HostileCase):
                                    new='quarantined')
         self.assert_others_unharmed()
 
+    def test_refuses_windows(self):
+        """Its device does without; QEMU says so once."""
+        self.start_both(',default-map=none')
+        self.bad.replies[DMA_MAP] = lambda i, body: header(
+            i, DMA_MAP, 0, REPLY | ERROR, errno.ENOMEM)
+        for page in range(20):
+            self.command('nyx-map', domain='d', iova=page * 4096,
+                         gpa=MIB + page * 8192, size=4096, access='rw')
+        self.command('nyx-unmap', domain='d', iova=0, size=20 * 4096)
+        self.assertEqual(self.vm.said().count('refuses guest memory'), 1)
+        self.assertEqual(self.info('bad0')['state'], 'operational')
+        self.assertNotIn(DMA_UNMAP, [r[0] for r in self.bad.requests])
+        self.assert_others_unharmed()
+
+    def test_keeps_windows(self):
+        """One that does not give up memory is cut off altogether."""
+        self.start_both()
+        self.bad.replies[DMA_UNMAP] = lambda i, body: header(
+            i, DMA_UNMAP, 0, REPLY | ERROR, errno.EBUSY)
+        self.command('nyx-unmap', domain='d', iova=MIB, size=4096)
+        self.assert_broken('does not give up guest memory')
+
     def test_errors(self):
         """An error is an answer: all-ones, as from any device, and no more."""
         self.reply(REGION_READ, lambda i, body: header(
@@ -397,7 +419,7 @@ class SilenceTest(_HostileCase):
     def test_hangs_in_quarantine(self):
         """The command that withdraws its windows ends all the same."""
         self.start_both()
-        self.bad.answers[3] = lambda body: None     # DMA_UNMAP
+        self.bad.answers[DMA_UNMAP] = lambda body: None
         began = time.monotonic()
         self.command('nyx-quarantine-device', device='bad0')
         self.assertLess(time.monotonic() - began, PATIENCE_MS / 1000 + SOON)
@@ -588,6 +610,11 @@ class LiesTest(_HostileCase):
             {0: 4096, 7: 256}.get(struct.unpack_from('<I', body, 8)[0], 0), 0)
         self.plug()
         self.assert_others_unharmed()
+
+    def test_refuses_memory(self):
+        self.liar.replies[DMA_MAP] = lambda i, body: header(
+            i, DMA_MAP, 0, REPLY | ERROR, errno.ENOMEM)
+        self.assert_rejected('refuses guest memory')
 
     def test_no_version(self):
         self.liar.answers[VERSION] = lambda body: None
