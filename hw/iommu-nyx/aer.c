@@ -12,6 +12,7 @@
 #include "hw/pci/pci_bus.h"
 #include "hw/pci/pcie.h"
 #include "qemu/bswap.h"
+#include "nyx/include/hw/nyx/root-port.h"
 #include "trace.h"
 
 /* PCIe Base 6.0, section 2.2.1: memory requests with 64-bit addresses */
@@ -42,25 +43,51 @@ static PCIDevice *port_above(NyxEndpoint *ep)
     return dev;
 }
 
-static void look_for_operational(PCIBus *bus, PCIDevice *dev, void *opaque)
+typedef struct Below {
+    NyxEndpointVisit *fn;
+    void *opaque;
+    bool done;
+} Below;
+
+static void visit_below(PCIBus *bus, PCIDevice *dev, void *opaque)
 {
     NyxEndpoint *ep = nyx_function_of(dev)->endpoint;
-    bool *found = opaque;
+    Below *below = opaque;
 
     /* Virtual functions that are not enabled are there, but not for a guest. */
-    if (ep && dev->enabled && !nyx_is_bridge(dev) &&
-        ep->state == NYX_DEVICE_STATE_OPERATIONAL) {
-        *found = true;
+    if (!below->done && ep && dev->enabled && !nyx_is_bridge(dev)) {
+        below->done = !below->fn(ep, below->opaque);
     }
 }
 
-static bool has_operational(PCIDevice *port)
+void nyx_aer_foreach_below(PCIDevice *port, NyxEndpointVisit *fn, void *opaque)
 {
-    bool found = false;
+    Below below = { .fn = fn, .opaque = opaque };
 
     pci_for_each_device_under_bus(pci_bridge_get_sec_bus(PCI_BRIDGE(port)),
-                                  look_for_operational, &found);
-    return found;
+                                  visit_below, &below);
+}
+
+typedef struct Others {
+    NyxEndpoint *besides;
+    bool operational;
+} Others;
+
+static bool look_for_operational(NyxEndpoint *ep, void *opaque)
+{
+    Others *others = opaque;
+
+    others->operational = ep != others->besides &&
+                          ep->state == NYX_DEVICE_STATE_OPERATIONAL;
+    return !others->operational;
+}
+
+static bool others_work_on(PCIDevice *port, NyxEndpoint *ep)
+{
+    Others others = { .besides = ep };
+
+    nyx_aer_foreach_below(port, look_for_operational, &others);
+    return others.operational;
 }
 
 /* The latest that led to the quarantine, rather than from it */
@@ -114,7 +141,7 @@ void nyx_aer_report(NyxEndpoint *ep)
     PCIDevice *port = port_above(ep);
     PCIEAERErr err = { .status = PCI_ERR_UNC_UNSUP };
 
-    if (!port || has_operational(port)) {
+    if (!port || others_work_on(port, ep)) {
         return;
     }
     err.source_id = pci_requester_id(port);
@@ -123,4 +150,12 @@ void nyx_aer_report(NyxEndpoint *ep)
     }
     trace_nyx_aer(err.source_id, nyx_endpoint_requester_id(ep));
     log_error(port, &err);
+}
+
+bool nyx_aer_contain(NyxEndpoint *ep)
+{
+    PCIDevice *port = port_above(ep);
+
+    return port && !others_work_on(port, ep) &&
+           nyx_root_port_contain(port, nyx_endpoint_requester_id(ep));
 }

@@ -21,4 +21,15 @@
  */
 void nyx_aer_report(NyxEndpoint *ep);
 
+/*
+ * Have the port above the endpoint contain a fatal error of it instead, so that
+ * the guest's drivers let go of the device and set it up anew.  False if it
+ * cannot, or if other devices behind it work on.  BQL held.
+ */
+bool nyx_aer_contain(NyxEndpoint *ep);
+
+/* The endpoints of @port's secondary bus and below; stops when @fn is false. */
+typedef bool NyxEndpointVisit(NyxEndpoint *ep, void *opaque);
+void nyx_aer_foreach_below(PCIDevice *port, NyxEndpointVisit *fn, void *opaque);
+
 #endif

@@ -103,7 +103,11 @@ static GPtrArray *quarantine_scope(NyxEndpoint *ep, const char *reason)
 static void tell_guest(GPtrArray *taken)
 {
     for (guint i = 0; i < taken->len; i++) {
-        nyx_aer_report(taken->pdata[i]);
+        NyxEndpoint *ep = taken->pdata[i];
+
+        if (ep->policy.recovery != NYX_RECOVERY_AUTO || !nyx_aer_contain(ep)) {
+            nyx_aer_report(ep);
+        }
     }
 }
 
@@ -168,7 +172,7 @@ static bool may_recover(NyxEndpoint *ep, bool force, const char *name,
     return true;
 }
 
-bool nyx_containment_recover(NyxEndpoint *ep, bool force, Error **errp)
+static bool recover(NyxEndpoint *ep, bool force, Error **errp)
 {
     g_autofree char *name = nyx_endpoint_name(ep);
     Error *local_err = NULL;
@@ -192,6 +196,36 @@ bool nyx_containment_recover(NyxEndpoint *ep, bool force, Error **errp)
     set_to_work(ep);
     step(ep, NYX_EVENT_RECOVERED, "reset and restored");
     return true;
+}
+
+/* Its driver is told to begin anew, if there is a way. */
+bool nyx_containment_recover(NyxEndpoint *ep, bool force, Error **errp)
+{
+    if (!recover(ep, force, errp)) {
+        return false;
+    }
+    nyx_aer_contain(ep);
+    return true;
+}
+
+static bool recover_released(NyxEndpoint *ep, void *opaque)
+{
+    Error *local_err = NULL;
+
+    if (ep->state == NYX_DEVICE_STATE_QUARANTINED &&
+        ep->policy.recovery == NYX_RECOVERY_AUTO &&
+        !recover(ep, false, &local_err)) {
+        /* The state tells so. */
+        error_free(local_err);
+    }
+    return true;
+}
+
+void nyx_iommu_port_released(PCIDevice *port)
+{
+    if (nyx_iommu_get()) {
+        nyx_aer_foreach_below(port, recover_released, NULL);
+    }
 }
 
 static GPtrArray *quarantine_at_limit(NyxEndpoint *ep, uint64_t faults)

@@ -21,6 +21,7 @@ const NyxPolicy nyx_policy_default = {
     .max_recoveries = 5,
     .scope = NYX_SCOPE_DEVICE,
     .count_stage1 = true,
+    .recovery = NYX_RECOVERY_MANUAL,
 };
 
 typedef struct NyxPolicyFieldInfo {
@@ -82,6 +83,12 @@ static const NyxPolicyFieldInfo nyx_policy_fields[NYX_POLICY__MAX] = {
         .name = "count-stage1", .type = "bool", FIELD(count_stage1),
         .help = "Whether what the guest's own IOMMU refuses counts "
                 "(machine: on)",
+    },
+    [NYX_POLICY_RECOVERY] = {
+        .name = "recovery", .type = "NyxRecovery", FIELD(recovery),
+        .lookup = &NyxRecovery_lookup,
+        .help = "Who begins a recovery (manual: the operator; auto: also the "
+                "guest, by a nyx-root-port; machine: manual)",
     },
 };
 

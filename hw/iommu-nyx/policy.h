@@ -22,6 +22,7 @@ typedef enum NyxPolicyField {
     NYX_POLICY_MAX_RECOVERIES,
     NYX_POLICY_SCOPE,
     NYX_POLICY_COUNT_STAGE1,
+    NYX_POLICY_RECOVERY,
     NYX_POLICY__MAX,
 } NyxPolicyField;
 
@@ -45,7 +46,7 @@ bool nyx_policy_check(const NyxPolicyOverride *override, Error **errp);
 
 /*
  * Give a class the properties max-faults, fault-window-ms, on-fault-limit,
- * max-recoveries, scope and count-stage1.  @get returns the override inside an instance,
+ * max-recoveries, scope, count-stage1 and recovery.  @get returns the override inside an instance,
  * @effective the policy in force; @changed is called after a property was set.
  */
 typedef struct NyxPolicyOwner {

@@ -317,6 +317,7 @@ void qmp_nyx_set_policy(const char *device, const char *id,
                         bool has_max_recoveries, uint32_t max_recoveries,
                         bool has_scope, NyxScope scope,
                         bool has_count_stage1, bool count_stage1,
+                        bool has_recovery, NyxRecovery recovery,
                         Error **errp)
 {
     NyxPolicyOverride new = {
@@ -325,7 +326,8 @@ void qmp_nyx_set_policy(const char *device, const char *id,
                has_on_fault_limit << NYX_POLICY_ON_FAULT_LIMIT |
                has_max_recoveries << NYX_POLICY_MAX_RECOVERIES |
                has_scope << NYX_POLICY_SCOPE |
-               has_count_stage1 << NYX_POLICY_COUNT_STAGE1,
+               has_count_stage1 << NYX_POLICY_COUNT_STAGE1 |
+               has_recovery << NYX_POLICY_RECOVERY,
         .values = {
             .max_faults = max_faults,
             .fault_window_ms = fault_window_ms,
@@ -333,6 +335,7 @@ void qmp_nyx_set_policy(const char *device, const char *id,
             .max_recoveries = max_recoveries,
             .scope = scope,
             .count_stage1 = count_stage1,
+            .recovery = recovery,
         },
     };
     NyxFunction *fn;
@@ -344,7 +347,8 @@ void qmp_nyx_set_policy(const char *device, const char *id,
     }
     if (!new.set) {
         error_setg(errp, "give at least one of max-faults, fault-window-ms, "
-                   "on-fault-limit, max-recoveries, scope, count-stage1");
+                   "on-fault-limit, max-recoveries, scope, count-stage1, "
+                   "recovery");
         return;
     }
     if (!nyx_policy_check(&new, errp)) {

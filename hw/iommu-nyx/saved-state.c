@@ -121,6 +121,7 @@ static const VMStateDescription vmstate_policy = {
         VMSTATE_UINT32(max_recoveries, NyxSavedPolicy),
         VMSTATE_UINT32(scope, NyxSavedPolicy),
         VMSTATE_BOOL(count_stage1, NyxSavedPolicy),
+        VMSTATE_UINT32(recovery, NyxSavedPolicy),
         VMSTATE_END_OF_LIST()
     },
 };
@@ -393,6 +394,7 @@ NyxSavedPolicy nyx_saved_policy(const NyxPolicyOverride *policy)
         .max_recoveries = policy->values.max_recoveries,
         .scope = policy->values.scope,
         .count_stage1 = policy->values.count_stage1,
+        .recovery = policy->values.recovery,
     };
 }
 
@@ -408,11 +410,13 @@ bool nyx_saved_get_policy(const NyxSavedPolicy *saved,
             .max_recoveries = saved->max_recoveries,
             .scope = saved->scope,
             .count_stage1 = saved->count_stage1,
+            .recovery = saved->recovery,
         },
     };
     if (saved->set >> NYX_POLICY__MAX ||
         saved->on_fault_limit >= NYX_LIMIT_ACTION__MAX ||
-        saved->scope >= NYX_SCOPE__MAX) {
+        saved->scope >= NYX_SCOPE__MAX ||
+        saved->recovery >= NYX_RECOVERY__MAX) {
         error_setg(errp, "a policy has values that there are not");
         return false;
     }

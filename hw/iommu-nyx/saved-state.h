@@ -29,6 +29,7 @@ typedef struct NyxSavedPolicy {
     uint32_t max_recoveries;
     uint32_t scope;
     bool count_stage1;
+    uint32_t recovery;
 } NyxSavedPolicy;
 
 typedef struct NyxSavedDomain {

@@ -109,6 +109,7 @@ void qmp_nyx_set_policy(const char *device, const char *id,
                         bool has_max_recoveries, uint32_t max_recoveries,
                         bool has_scope, NyxScope scope,
                         bool has_count_stage1, bool count_stage1,
+                        bool has_recovery, NyxRecovery recovery,
                         Error **errp)
 {
     not_supported(errp);

@@ -33,6 +33,12 @@ bool nyx_iommu_pre_plug(NyxIommu *iommu, DeviceState *dev, Error **errp);
  */
 bool nyx_iommu_attach_stage1(NyxIommu *iommu, DeviceState *model, Error **errp);
 
+/*
+ * The guest has let go of a port that had contained an error: recover what is
+ * quarantined below it, as far as policy and budget allow.  BQL held.
+ */
+void nyx_iommu_port_released(PCIDevice *port);
+
 /* Give every PCI device the property "nyx-domain".  Once per process. */
 void nyx_iommu_add_device_property(void);
 

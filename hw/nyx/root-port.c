@@ -1,0 +1,251 @@
+/*
+ * nyx-root-port: a PCIe root port that contains errors of what is below it
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * All that is not said here is pcie-root-port's.
+ */
+
+#include "qemu/osdep.h"
+#include "hw/core/qdev.h"
+#include "hw/pci/msi.h"
+#include "hw/pci/msix.h"
+#include "hw/pci/pci_bridge.h"
+#include "hw/pci/pcie.h"
+#include "hw/pci/pcie_port.h"
+#include "nyx/include/hw/iommu-nyx/nyx-iommu.h"
+#include "nyx/include/hw/nyx/root-port.h"
+#include "qemu/aio.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "trace.h"
+
+/* Behind AER and ACS, which pcie-root-port has from 0x100 on */
+#define DPC_OFFSET      0x180
+#define DPC_SIZE        0x38
+#define DPC_VERSION     1
+
+/* 7.9.14.5, RP PIO mask: the values after reset; nothing is enabled. */
+#define RP_PIO_MASK     0x00070707u
+
+#define LOG_DWORDS      4       /* header log; neither more, nor prefixes */
+
+#define TRIGGER_ENABLE  (PCI_EXP_DPC_CTL_EN_FATAL | PCI_EXP_DPC_CTL_EN_NONFATAL)
+#define SW_TRIGGER      0x0040u /* 7.9.14.3, bit 6 */
+#define RW1C            (PCI_EXP_DPC_STATUS_TRIGGER | \
+                         PCI_EXP_DPC_STATUS_INTERRUPT)
+
+#define PARENT          "pcie-root-port"
+
+typedef struct NyxRootPortClass {
+    PCIERootPortClass parent_class;
+
+    DeviceRealize parent_realize;
+    ResettablePhases parent_phases;
+    PCIConfigWriteFunc *parent_config_write;
+} NyxRootPortClass;
+
+DECLARE_CLASS_CHECKERS(NyxRootPortClass, NYX_ROOT_PORT, TYPE_NYX_ROOT_PORT)
+
+static uint16_t get_word(PCIDevice *port, unsigned reg)
+{
+    return pci_get_word(port->config + DPC_OFFSET + reg);
+}
+
+static void set_word(PCIDevice *port, unsigned reg, uint16_t value)
+{
+    pci_set_word(port->config + DPC_OFFSET + reg, value);
+}
+
+static bool is_contained(PCIDevice *port)
+{
+    return get_word(port, PCI_EXP_DPC_STATUS) & PCI_EXP_DPC_STATUS_TRIGGER;
+}
+
+static void set_link_active(PCIDevice *port, bool active)
+{
+    uint8_t *status = port->config + port->exp.exp_cap + PCI_EXP_LNKSTA;
+
+    if (active) {
+        pci_word_test_and_set_mask(status, PCI_EXP_LNKSTA_DLLLA);
+    } else {
+        pci_word_test_and_clear_mask(status, PCI_EXP_LNKSTA_DLLLA);
+    }
+}
+
+/* Interrupt message number 0: the port has one vector. */
+static void update_interrupt(PCIDevice *port)
+{
+    bool wanted =
+        (get_word(port, PCI_EXP_DPC_CTL) & PCI_EXP_DPC_CTL_INT_EN) &&
+        (get_word(port, PCI_EXP_DPC_STATUS) & PCI_EXP_DPC_STATUS_INTERRUPT);
+
+    if (msix_enabled(port)) {
+        if (wanted) {
+            msix_notify(port, 0);
+        }
+    } else if (msi_enabled(port)) {
+        if (wanted) {
+            msi_notify(port, 0);
+        }
+    } else {
+        pci_set_irq(port, wanted);
+    }
+}
+
+static void contain(PCIDevice *port, uint16_t reason, uint16_t source)
+{
+    trace_nyx_root_port_contain(pci_requester_id(port), reason, source);
+    set_link_active(port, false);
+    set_word(port, PCI_EXP_DPC_SOURCE_ID, source);
+    set_word(port, PCI_EXP_DPC_STATUS,
+             PCI_EXP_DPC_STATUS_TRIGGER | PCI_EXP_DPC_STATUS_INTERRUPT |
+             reason);
+    update_interrupt(port);
+}
+
+bool nyx_root_port_contain(PCIDevice *port, uint16_t source)
+{
+    if (!object_dynamic_cast(OBJECT(port), TYPE_NYX_ROOT_PORT) ||
+        !(get_word(port, PCI_EXP_DPC_CTL) & TRIGGER_ENABLE) ||
+        is_contained(port)) {
+        return false;
+    }
+    contain(port, PCI_EXP_DPC_STATUS_TRIGGER_RSN_FE, source);
+    return true;
+}
+
+/*
+ * The link trains: what is below has been reset when it is active.  Out of the
+ * guest's access, as devices may wait for their I/O in a reset.
+ */
+static void release_bh(void *opaque)
+{
+    PCIDevice *port = opaque;
+
+    if (DEVICE(port)->realized && !is_contained(port)) {
+        trace_nyx_root_port_release(pci_requester_id(port));
+        nyx_iommu_port_released(port);
+        bus_cold_reset(BUS(pci_bridge_get_sec_bus(PCI_BRIDGE(port))));
+        set_link_active(port, true);
+    }
+    object_unref(OBJECT(port));
+}
+
+static void control_written(PCIDevice *port)
+{
+    uint16_t control = get_word(port, PCI_EXP_DPC_CTL);
+
+    set_word(port, PCI_EXP_DPC_CTL, control & ~SW_TRIGGER);
+    if ((control & SW_TRIGGER) && (control & TRIGGER_ENABLE) &&
+        !is_contained(port)) {
+        contain(port, PCI_EXP_DPC_STATUS_TRIGGER_RSN_IN_EXT |
+                      PCI_EXP_DPC_STATUS_TRIGGER_RSN_SW_TRIGGER, 0);
+    }
+}
+
+static void nyx_root_port_config_write(PCIDevice *port, uint32_t addr,
+                                       uint32_t val, int len)
+{
+    NyxRootPortClass *nrpc = NYX_ROOT_PORT_GET_CLASS(port);
+    bool contained = is_contained(port);
+
+    nrpc->parent_config_write(port, addr, val, len);
+    if (ranges_overlap(addr, len, DPC_OFFSET + PCI_EXP_DPC_CTL, 2)) {
+        control_written(port);
+    }
+    if (contained && !is_contained(port)) {
+        /* 7.9.14.4: the reason means something as long as this is set. */
+        set_word(port, PCI_EXP_DPC_STATUS,
+                 get_word(port, PCI_EXP_DPC_STATUS) & RW1C);
+        object_ref(OBJECT(port));
+        aio_bh_schedule_oneshot(iohandler_get_aio_context(), release_bh, port);
+    }
+    if (ranges_overlap(addr, len, DPC_OFFSET, DPC_SIZE) && !msix_enabled(port) &&
+        !msi_enabled(port)) {
+        update_interrupt(port);
+    }
+}
+
+static void init_dpc(PCIDevice *port)
+{
+    uint8_t *config = port->config + DPC_OFFSET;
+
+    pcie_add_capability(port, PCI_EXT_CAP_ID_DPC, DPC_VERSION, DPC_OFFSET,
+                        DPC_SIZE);
+    pci_set_word(config + PCI_EXP_DPC_CAP,
+                 PCI_EXP_DPC_CAP_RP_EXT | PCI_EXP_DPC_CAP_SW_TRIGGER |
+                 LOG_DWORDS << ctz32(PCI_EXP_DPC_RP_PIO_LOG_SIZE));
+    pci_set_long(config + PCI_EXP_DPC_RP_PIO_MASK, RP_PIO_MASK);
+
+    pci_set_word(port->wmask + DPC_OFFSET + PCI_EXP_DPC_CTL,
+                 TRIGGER_ENABLE | PCI_EXP_DPC_CTL_INT_EN | SW_TRIGGER);
+    pci_set_word(port->w1cmask + DPC_OFFSET + PCI_EXP_DPC_STATUS, RW1C);
+    pci_set_long(port->w1cmask + DPC_OFFSET + PCI_EXP_DPC_RP_PIO_STATUS,
+                 RP_PIO_MASK);
+    for (unsigned reg = PCI_EXP_DPC_RP_PIO_MASK;
+         reg <= PCI_EXP_DPC_RP_PIO_EXCEPTION; reg += 4) {
+        pci_set_long(port->wmask + DPC_OFFSET + reg, RP_PIO_MASK);
+    }
+    /* They differ between a port and one that is loaded into it. */
+    pci_set_word(port->cmask + DPC_OFFSET + PCI_EXP_DPC_STATUS, 0);
+    pci_set_word(port->cmask + DPC_OFFSET + PCI_EXP_DPC_SOURCE_ID, 0);
+}
+
+static void nyx_root_port_realize(DeviceState *dev, Error **errp)
+{
+    ERRP_GUARD();
+
+    NYX_ROOT_PORT_GET_CLASS(dev)->parent_realize(dev, errp);
+    if (!*errp) {
+        init_dpc(PCI_DEVICE(dev));
+    }
+}
+
+/* 6.2.11: a reset of the port ends containment. */
+static void nyx_root_port_reset_hold(Object *obj, ResetType type)
+{
+    NyxRootPortClass *nrpc = NYX_ROOT_PORT_GET_CLASS(obj);
+    PCIDevice *port = PCI_DEVICE(obj);
+    bool contained = is_contained(port);
+
+    nrpc->parent_phases.hold(obj, type);
+    set_word(port, PCI_EXP_DPC_CTL, 0);
+    set_word(port, PCI_EXP_DPC_STATUS, 0);
+    set_word(port, PCI_EXP_DPC_SOURCE_ID, 0);
+    if (contained) {
+        set_link_active(port, true);
+    }
+}
+
+static void nyx_root_port_class_init(ObjectClass *oc, const void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(oc);
+    PCIDeviceClass *k = PCI_DEVICE_CLASS(oc);
+    ResettableClass *rc = RESETTABLE_CLASS(oc);
+    NyxRootPortClass *nrpc = NYX_ROOT_PORT_CLASS(oc);
+
+    dc->desc = "PCI Express Root Port with Downstream Port Containment";
+    device_class_set_parent_realize(dc, nyx_root_port_realize,
+                                    &nrpc->parent_realize);
+    nrpc->parent_config_write = k->config_write;
+    k->config_write = nyx_root_port_config_write;
+    resettable_class_set_parent_phases(rc, NULL, nyx_root_port_reset_hold,
+                                       NULL, &nrpc->parent_phases);
+}
+
+static const TypeInfo nyx_root_port_info = {
+    .name = TYPE_NYX_ROOT_PORT,
+    .parent = PARENT,
+    .class_size = sizeof(NyxRootPortClass),
+    .class_init = nyx_root_port_class_init,
+};
+
+static void nyx_root_port_register_types(void)
+{
+    type_register_static(&nyx_root_port_info);
+}
+
+type_init(nyx_root_port_register_types)
