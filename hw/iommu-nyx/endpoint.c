@@ -281,7 +281,7 @@ void nyx_endpoint_show_domain(NyxEndpoint *ep, NyxDomain *domain)
         nyx_endpoint_show(ep, domain);
         if (ep->backend_dma == NYX_BACKEND_DMA_CACHES) {
             /* It may listen only from now on, and hold what it got before. */
-            nyx_mirror_unmap(ep, 0, UINT64_MAX);
+            nyx_mirror_sync(ep, 0, UINT64_MAX);
         }
     } else {
         nyx_endpoint_show(ep, domain);

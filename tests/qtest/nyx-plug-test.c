@@ -411,15 +411,18 @@ static void test_backends(void)
     g_autofree char *path = g_strdup_printf("%s/nyx-plug-%d.sock",
                                             g_get_tmp_dir(), getpid());
     NyxTest *t = nyx_test_start("nyx-pc", ROOT_PORT
-        "-chardev socket,id=peer,path=%s,server=on,wait=off", path);
+        "-chardev socket,id=peer,path=%s,server=on,wait=off "
+        "-object nyx-domain,id=none,default-map=none", path);
     NyxCount before = nyx_count(t);
 
     if (has_type(t, "vhost-user-fs-pci")) {
-        nyx_qmp_refused(t, "device 'bad': confining a device with a vhost-user "
-                        "backend is not supported yet",
+        nyx_qmp_refused(t, "device 'bad': with iommu_platform=off its "
+                        "vhost-user backend has all guest RAM, and domain "
+                        "'none' does not allow that",
                         "{ 'execute': 'device_add', 'arguments': {"
                         "  'driver': 'vhost-user-fs-pci', 'id': 'bad',"
-                        "  'bus': 'rp', 'chardev': 'peer', 'tag': 'x' } }");
+                        "  'bus': 'rp', 'chardev': 'peer', 'tag': 'x',"
+                        "  'nyx-domain': 'none' } }");
     }
     if (has_type(t, "x-pci-proxy-dev")) {
         nyx_qmp_refused(t, "device 'bad': it would bypass the IOMMU, as the "
@@ -433,11 +436,12 @@ static void test_backends(void)
         nyx_qmp(t, "{ 'execute': 'object-add', 'arguments': {"
                 "  'qom-type': 'cryptodev-vhost-user', 'id': 'crypto',"
                 "  'chardev': 'peer' } }");
-        nyx_qmp_refused(t, "device 'bad': confining a device with a "
-                        "vhost-user backend is not supported yet",
+        nyx_qmp_refused(t, "device 'bad': it would bypass the IOMMU, as a "
+                        "virtio device with iommu_platform=off",
                         "{ 'execute': 'device_add', 'arguments': {"
                         "  'driver': 'virtio-crypto-pci', 'id': 'bad',"
-                        "  'bus': 'rp', 'cryptodev': 'crypto' } }");
+                        "  'bus': 'rp', 'cryptodev': 'crypto',"
+                        "  'iommu_platform': false } }");
     }
     nyx_await_count(t, before);
     nyx_test_quit(t);
