@@ -122,7 +122,6 @@ static void nyx_ram_map_region_add(MemoryListener *listener,
     memory_region_ref(range.mr);
     g_array_append_val(map->ranges, range);
     map->dirty = true;
-    notify_hotplug(map, range.first, range.last, true);
 }
 
 static void drop_alias(NyxRamMap *map, NyxRamRange *range)
@@ -169,15 +168,20 @@ static void show_range(NyxRamMap *map, NyxRamRange *range)
  * Called after all other listeners, outside of a transaction; the one below
  * makes QEMU call the listeners anew, for address spaces that show the view.
  * The system address space does not, so this ends after one round.
+ *
+ * Only now is new RAM told of: who maps it looks it up in system memory, which
+ * does not show it yet while regions are being added.
  */
 static void nyx_ram_map_commit(MemoryListener *listener)
 {
     NyxRamMap *map = container_of(listener, NyxRamMap, listener);
+    g_autoptr(GArray) plugged = NULL;
 
     if (!map->dirty) {
         return;
     }
     map->dirty = false;
+    plugged = g_array_new(false, false, sizeof(NyxRamRange));
 
     memory_region_transaction_begin();
     for (guint i = map->ranges->len; i-- > 0; ) {
@@ -188,9 +192,15 @@ static void nyx_ram_map_commit(MemoryListener *listener)
             g_array_remove_index_fast(map->ranges, i);
         } else if (!range->alias) {
             show_range(map, range);
+            g_array_append_val(plugged, *range);
         }
     }
     memory_region_transaction_commit();
+    for (guint i = 0; i < plugged->len; i++) {
+        const NyxRamRange *range = &g_array_index(plugged, NyxRamRange, i);
+
+        notify_hotplug(map, range->first, range->last, true);
+    }
 }
 
 void nyx_ram_map_init(NyxRamMap *map, Object *owner, NyxRamHotplugFn *hotplug,
