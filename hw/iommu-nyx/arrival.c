@@ -141,9 +141,13 @@ static bool check_faults(const NyxSavedEndpoint *s, Error **errp)
         records++;
     }
     if (records > NYX_FAULT_RING ||
-        s->recovery_times->len > NYX_MAX_RECOVERIES_LIMIT ||
-        s->state >= NYX_DEVICE_STATE__MAX) {
+        s->recovery_times->len > NYX_MAX_RECOVERIES_LIMIT) {
         error_setg(errp, "the records of a device are more than there can be");
+        return false;
+    }
+    if (s->state >= NYX_DEVICE_STATE__MAX ||
+        s->state == NYX_DEVICE_STATE_RECOVERING) {
+        error_setg(errp, "a device has a state that does not travel");
         return false;
     }
     return true;

@@ -52,6 +52,7 @@ struct NyxIommu {
     /* In use only while they are saved or loaded */
     NyxSavedIommu saved;
     NyxSavedFunctions saved_functions;
+    NyxDigests digests;
 };
 
 /* Where PCI devices may have their BARs; unused ones have last 0. */

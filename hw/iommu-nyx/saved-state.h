@@ -108,6 +108,18 @@ typedef struct NyxSavedFunctions {
     QTAILQ_HEAD(, NyxSavedFunction) list;
 } NyxSavedFunctions;
 
+/* See migration/digest.h. */
+typedef struct NyxDigest {
+    uint8_t bytes[32];
+} NyxDigest;
+
+/* Of the part before the PCI devices, of that after them, and the other's */
+typedef struct NyxDigests {
+    NyxDigest iommu;
+    NyxDigest functions;
+    NyxDigest joined;
+} NyxDigests;
+
 extern const VMStateDescription nyx_vmstate_saved_iommu;
 extern const VMStateDescription nyx_vmstate_saved_functions;
 

@@ -5,134 +5,42 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Two sections of the stream.  The first comes before all PCI devices, which
+ * Three sections of the stream.  The first comes before all PCI devices, which
  * access memory while they are loaded: domains, tables, assignments, states.
  * The second comes after them, and puts functions into quarantine once more.
+ * The third is the digest of both.
  *
  * What arrives is checked as a whole before any of it is taken over.
  */
 
 #include "qemu/osdep.h"
 #include "arrival.h"
+#include "departure.h"
 #include "hw/pci/pci.h"
+#include "nyx/migration/digest.h"
 #include "qapi/error.h"
-#include "table-codec.h"
 #include "vmstate.h"
 
 /* Save */
-
-static void save_domain(NyxSavedIommu *saved, NyxDomain *domain)
-{
-    NyxSavedDomain *s = g_new0(NyxSavedDomain, 1);
-
-    *s = (NyxSavedDomain) {
-        .id = nyx_saved_string(domain->id),
-        .automatic = domain->automatic,
-        .isolation = domain->isolation,
-        .default_map = domain->default_map,
-        .peer_to_peer = domain->peer_to_peer,
-        .large_pages = domain->large_pages,
-        .contained = domain->contained,
-        .policy = nyx_saved_policy(&domain->policy),
-        .invalidations = domain->invalidations,
-        .has_table = domain->table,
-        .table = g_byte_array_new(),
-    };
-    nyx_table_encode(domain->table, s->table);
-    QTAILQ_INSERT_TAIL(&saved->domains, s, next);
-}
-
-static void save_faults(NyxSavedEndpoint *s, NyxFaultLog *log)
-{
-    const NyxFault *fault;
-
-    for (unsigned n = 0; (fault = nyx_fault_log_get(log, n)); n++) {
-        NyxSavedFault *sf = g_new0(NyxSavedFault, 1);
-
-        *sf = (NyxSavedFault) {
-            .type = fault->type,
-            .access = fault->access,
-            .injected = fault->injected,
-            .address = fault->address,
-            .time_ns = fault->time_ns,
-            .count = fault->count,
-            .domain = nyx_saved_string(fault->domain ?: ""),
-        };
-        QTAILQ_INSERT_HEAD(&s->faults, sf, next);
-    }
-    s->total_faults = log->total;
-    s->faults_since_restart = log->since_restart;
-    s->last_fault_ns = log->last_ns;
-    s->fault_clock = log->clock;
-    s->beyond_limit = log->beyond;
-    s->fault_times = g_array_new(false, false, sizeof(uint64_t));
-    for (uint32_t i = 0; i < log->times.used; i++) {
-        uint64_t ns = nyx_fault_log_time(log, i);
-
-        g_array_append_val(s->fault_times, ns);
-    }
-}
-
-static void save_budget(NyxSavedEndpoint *s, const NyxRecoveryBudget *budget)
-{
-    s->recovery_clock = budget->clock;
-    s->recovery_times = g_array_new(false, false, sizeof(uint64_t));
-    for (uint32_t i = 0; i < budget->used; i++) {
-        uint64_t ns = budget->ns[(budget->first + i) % ARRAY_SIZE(budget->ns)];
-
-        g_array_append_val(s->recovery_times, ns);
-    }
-}
-
-static void save_endpoint(NyxSavedIommu *saved, NyxEndpoint *ep)
-{
-    NyxSavedEndpoint *s = g_new0(NyxSavedEndpoint, 1);
-    NyxFunction *fn = nyx_endpoint_leader(ep);
-    g_autofree char *path = nyx_arrival_path(fn);
-
-    QTAILQ_INIT(&s->faults);
-    s->device = nyx_saved_string(path);
-    s->domain = nyx_saved_string(ep->domain->id);
-    s->state = ep->state;
-    s->policy = nyx_saved_policy(&ep->override);
-    WITH_QEMU_LOCK_GUARD(&ep->lock) {
-        save_faults(s, &ep->log);
-        s->report_pending = ep->pending.report;
-        s->restart_pending = ep->pending.restart;
-        s->reported_ns = ep->pending.reported_ns;
-    }
-    save_budget(s, &ep->budget);
-    s->msi_delivered = qatomic_read(&ep->msi_delivered);
-    s->msi_refused = qatomic_read(&ep->msi_refused);
-    QTAILQ_INSERT_TAIL(&saved->endpoints, s, next);
-}
 
 /* What is due at this moment is done first: it does not travel. */
 static bool iommu_pre_save(void *opaque, Error **errp)
 {
     NyxIommu *iommu = opaque;
-    NyxSavedIommu *saved = &iommu->saved;
-    NyxEndpoint *ep;
-    NyxDomain *domain;
+    NyxEndpoint *ep = nyx_departure_recovering(iommu);
 
+    if (ep) {
+        g_autofree char *name = nyx_endpoint_name(ep);
+
+        error_setg(errp, "device '%s' is being recovered; try again when its "
+                   "state is another", name);
+        return false;
+    }
     QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
         nyx_endpoint_settle(ep);
     }
-    nyx_saved_iommu_clear(saved);
-    saved->stage1 = iommu->stage1;
-    saved->default_isolation = iommu->default_isolation;
-    saved->policy = nyx_saved_policy(&iommu->policy);
-    saved->quarantines = iommu->stats.quarantines;
-    saved->recoveries = iommu->stats.recoveries;
-    saved->past_faults = iommu->past_faults;
-    saved->past_msi_delivered = iommu->past_msi_delivered;
-    saved->past_msi_refused = iommu->past_msi_refused;
-    QTAILQ_FOREACH(domain, &iommu->domains, link) {
-        save_domain(saved, domain);
-    }
-    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
-        save_endpoint(saved, ep);
-    }
+    nyx_departure_iommu(iommu, &iommu->saved);
+    nyx_digest_iommu(&iommu->saved, &iommu->digests.iommu);
     return true;
 }
 
@@ -149,8 +57,8 @@ static void load_domain(NyxIommu *iommu, Arrival *a)
         a->domain = nyx_domain_new_automatic(iommu, a->id, a->saved->isolation);
     }
     a->domain->policy = a->policy;
-    a->domain->invalidations = a->saved->invalidations;
     nyx_domain_replace_table(a->domain, g_steal_pointer(&a->table));
+    a->domain->invalidations = a->saved->invalidations;
 }
 
 static void load_faults(NyxFaultLog *log, const NyxSavedEndpoint *s)
@@ -264,6 +172,9 @@ static bool iommu_post_load(void *opaque, int version_id, Error **errp)
     arrivals = nyx_arrival_check(iommu, errp);
     if (arrivals) {
         load_all(iommu, arrivals);
+        /* Now: devices that are loaded next may cause faults. */
+        nyx_departure_iommu(iommu, &iommu->saved);
+        nyx_digest_iommu(&iommu->saved, &iommu->digests.iommu);
     } else {
         error_prepend(errp, "nyx-iommu: ");
     }
@@ -289,31 +200,12 @@ const VMStateDescription nyx_vmstate_iommu = {
 
 /* Functions in quarantine */
 
-static void save_function(NyxSavedFunctions *saved, NyxFunction *fn)
-{
-    NyxSavedFunction *s = g_new0(NyxSavedFunction, 1);
-    g_autofree char *path = nyx_arrival_path(fn);
-
-    s->device = nyx_saved_string(path);
-    s->locks = fn->quarantine.locks;
-    memcpy(s->lock, fn->quarantine.lock, sizeof(s->lock));
-    QTAILQ_INSERT_TAIL(&saved->list, s, next);
-}
-
 static bool functions_pre_save(void *opaque, Error **errp)
 {
     NyxIommu *iommu = opaque;
-    NyxEndpoint *ep;
-    NyxFunction *fn;
 
-    nyx_saved_functions_clear(&iommu->saved_functions);
-    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
-        QTAILQ_FOREACH(fn, &ep->functions, link) {
-            if (fn->quarantine.active) {
-                save_function(&iommu->saved_functions, fn);
-            }
-        }
-    }
+    nyx_departure_functions(iommu, &iommu->saved_functions);
+    nyx_digest_functions(&iommu->saved_functions, &iommu->digests.functions);
     return true;
 }
 
@@ -381,6 +273,8 @@ static bool functions_post_load(void *opaque, int version_id, Error **errp)
             ok = load_functions(iommu, ep, errp);
         }
     }
+    nyx_departure_functions(iommu, &iommu->saved_functions);
+    nyx_digest_functions(&iommu->saved_functions, &iommu->digests.functions);
     nyx_saved_functions_clear(&iommu->saved_functions);
     return ok;
 }
@@ -401,9 +295,51 @@ static const VMStateDescription vmstate_functions = {
     },
 };
 
+/* Is what has become of it here what left the source? */
+
+static bool digest_pre_save(void *opaque, Error **errp)
+{
+    NyxDigests *d = opaque;
+
+    nyx_digest_join(&d->iommu, &d->functions, &d->joined);
+    return true;
+}
+
+static bool digest_post_load(void *opaque, int version_id, Error **errp)
+{
+    NyxDigests *d = opaque;
+    NyxDigest own;
+
+    nyx_digest_join(&d->iommu, &d->functions, &own);
+    if (memcmp(&own, &d->joined, sizeof(own))) {
+        g_autofree char *here = nyx_digest_text(&own);
+        g_autofree char *there = nyx_digest_text(&d->joined);
+
+        error_setg(errp, "nyx-iommu: the state taken over has the digest %s, "
+                   "and had %s on the source; it is not the same, and the VM "
+                   "must not run with it", here, there);
+        return false;
+    }
+    return true;
+}
+
+static const VMStateDescription vmstate_digest = {
+    .name = "nyx-iommu-digest",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .priority = MIG_PRI_LOW,
+    .pre_save_errp = digest_pre_save,
+    .post_load_errp = digest_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT8_ARRAY(joined.bytes, NyxDigests, sizeof(NyxDigest)),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
 void nyx_vmstate_init(NyxIommu *iommu)
 {
     nyx_saved_iommu_init(&iommu->saved);
     nyx_saved_functions_init(&iommu->saved_functions);
     vmstate_register(VMSTATE_IF(iommu), 0, &vmstate_functions, iommu);
+    vmstate_register(VMSTATE_IF(iommu), 0, &vmstate_digest, &iommu->digests);
 }
