@@ -64,10 +64,18 @@ static bool is_contained(PCIDevice *port)
     return get_word(port, PCI_EXP_DPC_STATUS) & PCI_EXP_DPC_STATUS_TRIGGER;
 }
 
+/*
+ * 7.5.3.6: a port that does not report it (QEMU's does with native hotplug
+ * alone) always says no, and software waits a second instead.
+ */
 static void set_link_active(PCIDevice *port, bool active)
 {
-    uint8_t *status = port->config + port->exp.exp_cap + PCI_EXP_LNKSTA;
+    uint8_t *express = port->config + port->exp.exp_cap;
+    uint8_t *status = express + PCI_EXP_LNKSTA;
 
+    if (!(pci_get_long(express + PCI_EXP_LNKCAP) & PCI_EXP_LNKCAP_DLLLARC)) {
+        return;
+    }
     if (active) {
         pci_word_test_and_set_mask(status, PCI_EXP_LNKSTA_DLLLA);
     } else {

@@ -278,3 +278,28 @@ void nyx_refused_at_start(const char *words, const char *fmt, ...)
         g_error("\"%s\" is not in what QEMU said: %s", words, error);
     }
 }
+
+#define MCH_PCIEXBAR    0x60    /* of the host bridge: base of ECAM | 1 */
+#define ECAM            0xb0000000u
+
+static uint64_t ecam_address(NyxTest *t, unsigned slot, unsigned offset)
+{
+    qtest_outl(t->qts, 0xcf8, 1u << 31 | MCH_PCIEXBAR);
+    qtest_outl(t->qts, 0xcfc, ECAM | 1);
+    return ECAM + (slot << 15) + offset;
+}
+
+uint32_t nyx_ecam_readl(NyxTest *t, unsigned slot, unsigned offset)
+{
+    return qtest_readl(t->qts, ecam_address(t, slot, offset));
+}
+
+uint16_t nyx_ecam_readw(NyxTest *t, unsigned slot, unsigned offset)
+{
+    return qtest_readw(t->qts, ecam_address(t, slot, offset));
+}
+
+void nyx_ecam_writew(NyxTest *t, unsigned slot, unsigned offset, uint16_t value)
+{
+    qtest_writew(t->qts, ecam_address(t, slot, offset), value);
+}

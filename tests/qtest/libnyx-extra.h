@@ -80,4 +80,13 @@ void nyx_events_stop(NyxEvents *events);
 void nyx_refused_at_start(const char *words, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
 
+/*
+ * Extended configuration space of a device on the root bus, which is only to be
+ * had by ECAM.
+ */
+uint32_t nyx_ecam_readl(NyxTest *t, unsigned slot, unsigned offset);
+uint16_t nyx_ecam_readw(NyxTest *t, unsigned slot, unsigned offset);
+void nyx_ecam_writew(NyxTest *t, unsigned slot, unsigned offset,
+                     uint16_t value);
+
 #endif

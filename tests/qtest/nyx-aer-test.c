@@ -13,8 +13,6 @@
 #define PORT_SLOT   6
 #define BUS         2
 #define AER_CAP     0x100       /* of pcie-root-port */
-#define MCH_PCIEXBAR 0x60       /* of the host bridge: base of ECAM | 1 */
-#define ECAM        0xb0000000u
 
 static NyxTest *start(const char *second)
 {
@@ -26,22 +24,15 @@ static NyxTest *start(const char *second)
                           PORT_SLOT, second);
 }
 
-/* Extended configuration space is only to be had by ECAM. */
-static uint32_t port_readl(NyxTest *t, unsigned offset)
-{
-    qtest_outl(t->qts, 0xcf8, 1u << 31 | MCH_PCIEXBAR);
-    qtest_outl(t->qts, 0xcfc, ECAM | 1);
-    return qtest_readl(t->qts, ECAM + (PORT_SLOT << 15) + offset);
-}
-
 static uint32_t uncorrectable(NyxTest *t)
 {
-    return port_readl(t, AER_CAP + PCI_ERR_UNCOR_STATUS);
+    return nyx_ecam_readl(t, PORT_SLOT, AER_CAP + PCI_ERR_UNCOR_STATUS);
 }
 
 static uint32_t header(NyxTest *t, unsigned word)
 {
-    return port_readl(t, AER_CAP + PCI_ERR_HEADER_LOG + 4 * word);
+    return nyx_ecam_readl(t, PORT_SLOT,
+                          AER_CAP + PCI_ERR_HEADER_LOG + 4 * word);
 }
 
 /* The header is that of the request, not of a later one that is blocked. */
