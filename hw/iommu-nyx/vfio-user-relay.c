@@ -51,8 +51,8 @@ static void contain(void *opaque)
 
 /*
  * Is @req answered without an error?  Register accesses are once the VM knows
- * the device; before, reads of its configuration space: QEMU copes with whatever
- * they say, but not with errors.
+ * the device; before, reads of its configuration space: QEMU copes with
+ * whatever they say, but not with errors.
  */
 static bool is_harmless(const VuRequest *req, bool realized)
 {
@@ -530,22 +530,21 @@ static void watch(struct pollfd *p, VuChannel *ch, bool listen)
     }
 }
 
-/* False: QEMU has closed its end. */
-static bool relay_step(VuGuard *g)
+enum { CLIENT, SERVER, DMA, WAKE, SOURCES };
+
+/* False: nothing can be waited for. */
+static bool wait_for_work(VuGuard *g, struct pollfd *p)
 {
-    enum { CLIENT, SERVER, DMA, WAKE, SOURCES };
-    struct pollfd p[SOURCES] = {
-        [WAKE] = { .fd = event_notifier_get_fd(&g->wake), .events = POLLIN },
-    };
     int64_t until = deadline(g);
     struct timespec timeout = {};
-    const char *why = NULL;
-    VuMessage *msg;
 
     watch(&p[CLIENT], &g->client, g->server.out_bytes < QUEUE_MAX &&
                                   g->client.out_bytes < QUEUE_MAX);
     watch(&p[SERVER], &g->server, g->dma.out_bytes < QUEUE_MAX);
     watch(&p[DMA], &g->dma, g->server.out_bytes < QUEUE_MAX);
+    p[WAKE] = (struct pollfd) {
+        .fd = event_notifier_get_fd(&g->wake), .events = POLLIN,
+    };
     if (until) {
         int64_t left = MAX(until - get_clock(), 0);
 
@@ -553,15 +552,60 @@ static bool relay_step(VuGuard *g)
         timeout.tv_nsec = left % NANOSECONDS_PER_SECOND;
     }
     if (ppoll(p, SOURCES, until ? &timeout : NULL, NULL) < 0) {
+        for (int i = 0; i < SOURCES; i++) {
+            p[i].revents = 0;
+        }
         return errno == EINTR;
     }
+    return true;
+}
 
+static void hear_complaint(VuGuard *g)
+{
+    const char *why;
+
+    event_notifier_test_and_clear(&g->wake);
+    why = qatomic_read(&g->complaint);
+    if (why && !qatomic_read(&g->broken)) {
+        break_off(g, why);
+    }
+}
+
+/* False: QEMU has closed its end. */
+static bool hear_client(VuGuard *g)
+{
+    const char *why = NULL;
+    VuMessage *msg = nyx_vu_receive(&g->client, &why);
+
+    if (msg) {
+        pass_request(g, msg);
+    }
+    return !why;
+}
+
+/* Same */
+static bool flush_all(VuGuard *g)
+{
+    if (g->server.fd >= 0 && !nyx_vu_flush(&g->server)) {
+        break_off(g, "closed the connection");
+    }
+    if (g->dma.fd >= 0 && !nyx_vu_flush(&g->dma)) {
+        nyx_vu_channel_close(&g->dma);
+    }
+    return nyx_vu_flush(&g->client);
+}
+
+/* Same */
+static bool relay_step(VuGuard *g)
+{
+    struct pollfd p[SOURCES];
+    int64_t until;
+
+    if (!wait_for_work(g, p)) {
+        return false;
+    }
     if (p[WAKE].revents) {
-        event_notifier_test_and_clear(&g->wake);
-        why = qatomic_read(&g->complaint);
-        if (why && !qatomic_read(&g->broken)) {
-            break_off(g, why);
-        }
+        hear_complaint(g);
     }
     if (g->server.fd >= 0 && p[SERVER].revents) {
         hear_server(g);
@@ -569,29 +613,14 @@ static bool relay_step(VuGuard *g)
     if (g->dma.fd >= 0 && p[DMA].revents) {
         hear_dma(g);
     }
-    if (p[CLIENT].revents) {
-        why = NULL;
-        msg = nyx_vu_receive(&g->client, &why);
-        if (msg) {
-            pass_request(g, msg);
-        } else if (why) {
-            return false;
-        }
-    }
-    if (!nyx_vu_flush(&g->client)) {
+    if (p[CLIENT].revents && !hear_client(g)) {
         return false;
-    }
-    if (g->server.fd >= 0 && !nyx_vu_flush(&g->server)) {
-        break_off(g, "closed the connection");
-    }
-    if (g->dma.fd >= 0 && !nyx_vu_flush(&g->dma)) {
-        nyx_vu_channel_close(&g->dma);
     }
     until = deadline(g);
     if (until && get_clock() > until) {
         break_off(g, "does not answer");
     }
-    return true;
+    return flush_all(g);
 }
 
 static void *relay_thread(void *opaque)
