@@ -21,7 +21,7 @@ KERNEL_ARGUMENTS = ('lpj=3000000 tsc=reliable nowatchdog '
 class _ManyCpusTest(GuestTest):
     cpus = ALL_CPUS
     memory = '1G'
-    boot_limit = 400
+    boot_limit = 500
     stage1 = None
     remapping = None            # what Linux says that it uses
 
