@@ -28,10 +28,11 @@
 #define QUEUE_MAX (4 * VU_SIZE_MAX)
 
 /*
- * Answers that take longer than this must not, taken together, have the VM wait
- * for more than so many times the server's deadline within the window.
+ * Answers that take longer than such a part of the server's deadline must not,
+ * taken together, have the VM wait for more than so many deadlines within the
+ * window.
  */
-#define SLOW_NS         (200 * SCALE_MS)
+#define SLOW_PART       20
 #define SLOW_DEADLINES  4
 #define SLOW_WINDOW_NS  (60 * NANOSECONDS_PER_SECOND)
 
@@ -343,7 +344,7 @@ static const char *account_delay(VuGuard *g, const VuRequest *req)
         g->slow_since_ns = now;
         g->slow_ns = 0;
     }
-    if (waited > SLOW_NS) {
+    if (waited > g->patience_ns / SLOW_PART) {
         g->slow_ns += waited;
     }
     return g->slow_ns > SLOW_DEADLINES * g->patience_ns ? "answers too slowly"

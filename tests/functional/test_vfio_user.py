@@ -174,7 +174,8 @@ class WindowsTest(VfioUserCase):
     def test_unplug_and_plug(self):
         """It gives all up, and the next one starts anew."""
         self.start(more=(*NATIVE_HOTPLUG, '-device',
-                         'pcie-root-port,id=port0,chassis=1,addr=4.0', '-object', 'nyx-domain,id=plugged'))
+                         'pcie-root-port,id=port0,chassis=1,addr=4.0',
+                         '-object', 'nyx-domain,id=plugged'))
         for round_number in range(3):
             server = self.serve(f'plug{round_number}')
             self.command('device_add', driver='vfio-user-pci', id='vu1',

@@ -530,18 +530,26 @@ class LiesTest(_HostileCase):
         self.liar.config[6] |= 0x10
         self.assert_rejected('has a list of PCI capabilities that cannot be')
 
-    def test_extended_capabilities_in_a_circle(self):
+    def extended_capabilities(self, *at):
         self.liar.region_sizes[CONFIG_REGION] = 4096
         self.liar.config.extend(bytes(4096 - 256))
-        struct.pack_into('<I', self.liar.config, 0x100, 0x00010003 | 0x200 << 20)
-        struct.pack_into('<I', self.liar.config, 0x200, 0x00010003 | 0x100 << 20)
+        for here, following in zip(at, (*at[1:], 0)):
+            struct.pack_into('<I', self.liar.config, here,
+                             0x00010003 | following << 20)
+
+    def test_extended_capabilities(self):
+        self.extended_capabilities(0x100, 0x200, 0x180)
+        self.plug()
+        self.assert_others_unharmed()
+
+    def test_extended_capabilities_in_a_circle(self):
+        self.extended_capabilities(0x100, 0x200)
+        struct.pack_into('<I', self.liar.config, 0x200,
+                         0x00010003 | 0x100 << 20)
         self.assert_rejected('has a list of PCI capabilities that cannot be')
 
     def test_extended_capabilities_too_close(self):
-        self.liar.region_sizes[CONFIG_REGION] = 4096
-        self.liar.config.extend(bytes(4096 - 256))
-        struct.pack_into('<I', self.liar.config, 0x100, 0x00010003 | 0x104 << 20)
-        struct.pack_into('<I', self.liar.config, 0x104, 0x00010003)
+        self.extended_capabilities(0x100, 0x104)
         self.assert_rejected('has a list of PCI capabilities that cannot be')
 
     def test_msix_outside(self):

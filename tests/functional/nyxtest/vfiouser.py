@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""The vfio-user servers of the tests: one with libvfio-user, which does what it
-should, and one without any library, which does what a test tells it to.
+"""The vfio-user servers of the tests: one with libvfio-user, which does what
+it should, and one without any library, which does what a test tells it to.
 """
 
 import array
@@ -136,8 +136,8 @@ class RawServer:
 
     answers: command -> function(body) that returns the body of the answer, or
     None for no answer at all; replies: command -> function(id, body) that
-    returns the bytes to send as they are. requests: what QEMU sent, as (command,
-    body, number of descriptors).
+    returns the bytes to send as they are. requests: what QEMU sent, as
+    (command, body, number of descriptors).
     """
 
     def __init__(self, path, twin=True):
