@@ -181,6 +181,12 @@ class IntelLazyTest(_LazyTest):
     properties = {'caching_mode': 'off'}
 
 
+class IntelFirstStageTest(_LazyTest):
+    """Scalable mode, with tables like a CPU's."""
+    kind = 'intel'
+    properties = {'scalable_mode': 'on', 'fsts': 'on'}
+
+
 class IntelStrictTest(_StrictTest):
     kind = 'intel'
 
