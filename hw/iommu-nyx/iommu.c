@@ -461,6 +461,7 @@ static void nyx_iommu_device_realize(DeviceListener *listener, DeviceState *dev)
     iommu->plugging = NULL;
     nyx_endpoint_add_function(ep, fn);
     nyx_vfio_user_device_ready(fn->dev);
+    nyx_vmstate_prepare(fn->dev);
     trace_nyx_attach(DEVICE(dev)->id ?: object_get_typename(OBJECT(dev)),
                      ep->domain->id);
 }

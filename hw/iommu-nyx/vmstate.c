@@ -17,6 +17,7 @@
 #include "arrival.h"
 #include "departure.h"
 #include "hw/pci/pci.h"
+#include "hw/pci/pcie.h"
 #include "nyx/migration/digest.h"
 #include "qapi/error.h"
 #include "vmstate.h"
@@ -335,6 +336,27 @@ static const VMStateDescription vmstate_digest = {
         VMSTATE_END_OF_LIST()
     },
 };
+
+/*
+ * QEMU's models compare what AER has logged with the destination, where nothing
+ * was, and refuse to load it.
+ */
+void nyx_vmstate_prepare(PCIDevice *dev)
+{
+    uint8_t *aer;
+
+    if (!dev->exp.aer_cap) {
+        return;
+    }
+    aer = dev->cmask + dev->exp.aer_cap;
+    pci_long_test_and_clear_mask(aer + PCI_ERR_CAP,
+                                 PCI_ERR_CAP_FEP_MASK | PCI_ERR_CAP_TLP);
+    memset(aer + PCI_ERR_HEADER_LOG, 0, PCI_ERR_HEADER_LOG_SIZE);
+    memset(aer + PCI_ERR_TLP_PREFIX_LOG, 0, PCI_ERR_TLP_PREFIX_LOG_SIZE);
+    if (pcie_cap_get_type(dev) == PCI_EXP_TYPE_ROOT_PORT) {
+        pci_set_long(aer + PCI_ERR_ROOT_ERR_SRC, 0);
+    }
+}
 
 void nyx_vmstate_init(NyxIommu *iommu)
 {

@@ -9,6 +9,7 @@
 #ifndef HW_IOMMU_NYX_VMSTATE_H
 #define HW_IOMMU_NYX_VMSTATE_H
 
+#include "hw/pci/pci_device.h"
 #include "migration/vmstate.h"
 
 typedef struct NyxIommu NyxIommu;
@@ -18,5 +19,8 @@ extern const VMStateDescription nyx_vmstate_iommu;
 
 /* When the IOMMU is realized. */
 void nyx_vmstate_init(NyxIommu *iommu);
+
+/* When a device has been realized: it may migrate whatever befell it. */
+void nyx_vmstate_prepare(PCIDevice *dev);
 
 #endif
