@@ -12,6 +12,7 @@
 #include "hw/pci/pci_bus.h"
 #include "io/channel-socket.h"
 #include "iommu.h"
+#include "migration/blocker.h"
 #include "qapi/error.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
@@ -81,6 +82,7 @@ void nyx_vfio_user_device_gone(PCIDevice *dev)
         qatomic_rcu_set(&g->dev, NULL);
         g->owner = NULL;
         QLIST_REMOVE(g, link);
+        migrate_del_blocker(&g->migration_blocker);
         nyx_vu_guard_unref(g);
     }
 }
@@ -250,8 +252,19 @@ static QIOChannel *new_connection(int *other, Error **errp)
     return QIO_CHANNEL(ioc);
 }
 
+/* QEMU does not do that by itself, and would leave the device's state behind. */
+static bool block_migration(PCIDevice *dev, Error **blocker, Error **errp)
+{
+    g_autofree char *name = nyx_function_name(nyx_function_of(dev));
+
+    error_setg(blocker, "the state of device '%s' is in its vfio-user server "
+               "and cannot migrate", name);
+    return migrate_add_blocker(blocker, errp) >= 0;
+}
+
 bool nyx_vfio_user_guard(PCIDevice *dev, QIOChannel **ioc, Error **errp)
 {
+    Error *blocker = NULL;
     NyxDomain *domain;
     QIOChannel *ours;
     int client, server;
@@ -261,22 +274,25 @@ bool nyx_vfio_user_guard(PCIDevice *dev, QIOChannel **ioc, Error **errp)
         return true;
     }
     domain = joining_domain(dev);
-    if (!(domain && domain->contained) && !ram_can_be_sent(errp)) {
+    if ((!(domain && domain->contained) && !ram_can_be_sent(errp)) ||
+        !block_migration(dev, &blocker, errp)) {
         return false;
     }
     server = qemu_dup(QIO_CHANNEL_SOCKET(*ioc)->fd);
-    if (server < 0) {
-        error_setg_errno(errp, errno, "cannot duplicate a socket");
-        return false;
-    }
-    ours = new_connection(&client, errp);
+    ours = server < 0 ? NULL : new_connection(&client, errp);
     if (!ours) {
-        close(server);
+        if (server < 0) {
+            error_setg_errno(errp, errno, "cannot duplicate a socket");
+        } else {
+            close(server);
+        }
+        migrate_del_blocker(&blocker);
         return false;
     }
     object_unref(OBJECT(*ioc));
     *ioc = ours;
     g = guard_new(dev, domain, client, server);
+    g->migration_blocker = blocker;
     QLIST_INSERT_HEAD(&guards, g, link);
     nyx_vu_start_relay(g);
     return true;

@@ -34,6 +34,7 @@
 typedef struct VuGuard {
     QLIST_ENTRY(VuGuard) link;  /* BQL, as long as it has an owner */
     PCIDevice *owner;           /* BQL */
+    Error *migration_blocker;   /* BQL */
     unsigned refs;              /* atomic */
     char *name;                 /* of the device */
     bool contained;             /* the server gets no descriptor of RAM */

@@ -189,6 +189,24 @@ class WindowsTest(VfioUserCase):
             self.assertEqual(server.errors, [])
         self.assertEqual(self.device.get(0), LibDevice.IDENTIFICATION)
 
+    def test_migration_is_blocked(self):
+        """What its server knows of the device would be left behind."""
+        words = "the state of device 'vu1' is in its vfio-user server"
+
+        def blocked():
+            return [reason for reason in self.command('query-migrate').get(
+                'blocked-reasons', []) if words in reason]
+        server = self.serve('vu1')
+        self.start(more=(*NATIVE_HOTPLUG, '-device',
+                         'pcie-root-port,id=port0,chassis=1,addr=4.0'))
+        self.assertEqual(blocked(), [])
+        self.command('device_add', driver='vfio-user-pci', id='vu1',
+                     bus='port0',
+                     socket={'type': 'unix', 'path': str(server.path)})
+        self.assertEqual(len(blocked()), 1)
+        self.vm.unplug(4 << 3, 'vu1')
+        self.assertEqual(blocked(), [])
+
     def test_unmanaged(self):
         self.start(',isolation=unmanaged')
         self.assertEqual(self.info()['dma'], 'unmanaged')
