@@ -9,6 +9,7 @@ was given with what the domain allows.
 import errno
 import random
 import socket
+from pathlib import Path
 
 from qemu.qmp.qmp_client import ExecuteError
 
@@ -16,7 +17,8 @@ from nyxtest.case import needs_nyx
 from nyxtest.errors import GuestDied
 from nyxtest.qtest import NATIVE_HOTPLUG
 from nyxtest.vfiouser import LibDevice
-from nyxtest.vfiousercase import BAR, DEVFN, MIB, RAM, VfioUserCase
+from nyxtest.vfiousercase import (
+    BAR, DEVFN, MIB, RAM, VfioUserCase, vfio_user)
 
 KIB = 1 << 10
 MSI_ADDRESS = 0xfee00000
@@ -176,7 +178,14 @@ class WindowsTest(VfioUserCase):
         self.start(more=(*NATIVE_HOTPLUG, '-device',
                          'pcie-root-port,id=port0,chassis=1,addr=4.0',
                          '-object', 'nyx-domain,id=plugged'))
-        for round_number in range(3):
+        process = Path(f'/proc/{self.vm.process.pid}')
+
+        def held():
+            """Descriptors and threads of QEMU's"""
+            return [len(list((process / what).iterdir()))
+                    for what in ('fd', 'task')]
+        before = held()
+        for round_number in range(5):
             server = self.serve(f'plug{round_number}')
             self.command('device_add', driver='vfio-user-pci', id='vu1',
                          bus='port0', **{'nyx-domain': 'plugged'},
@@ -187,7 +196,34 @@ class WindowsTest(VfioUserCase):
                           'the end of the server')
             self.assertEqual(server.ranges(), [])
             self.assertEqual(server.errors, [])
+            self.wait_for(
+                lambda: all(now <= then for now, then in zip(held(), before)),
+                f'descriptors and threads, at first {before}')
         self.assertEqual(self.device.get(0), LibDevice.IDENTIFICATION)
+
+    def test_shared_domain(self):
+        """One set of mappings, which each server has; one is cut off."""
+        other = self.serve('vu1')
+        self.start(',isolation=shared,default-map=none', more=(
+            '-device', vfio_user('vu1', other.path, addr='11.0',
+                                 **{'nyx-domain': 'd'})))
+        self.command('nyx-map', domain='d', iova=0, gpa=0x100000,
+                     size=64 * KIB, access='rw')
+        self.command('nyx-unmap', domain='d', iova=8 * KIB, size=4 * KIB)
+        self.assert_windows_match()
+        self.assertEqual(other.ranges(), self.server.ranges())
+        before = other.ranges()
+        self.command('nyx-quarantine-device', device='vu1')
+        self.assertEqual(other.ranges(), [])
+        self.assert_windows_match()
+        self.assertEqual(self.device.command(LibDevice.READ, 0x1000), 0)
+        self.command('nyx-unmap', domain='d', iova=0, size=4 * KIB)
+        self.command('nyx-map', domain='d', iova=0, gpa=0x200000,
+                     size=4 * KIB, access='rw')
+        self.assertEqual(other.ranges(), [])
+        self.command('nyx-recover-device', device='vu1')
+        self.assertEqual(other.ranges(), before)
+        self.assertEqual(other.errors, [])
 
     def test_migration_is_blocked(self):
         """What its server knows of the device would be left behind."""
