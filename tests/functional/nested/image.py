@@ -69,11 +69,15 @@ def _vmlinux(image, folder):
 def _stripped(program):
     """A copy without what only a debugger wants."""
     target = FOLDER / program.name
-    if target.exists() and target.stat().st_mtime > program.stat().st_mtime:
+    stamp = FOLDER / f'{program.name}.sha256'
+    key = _key({'': program})
+    if target.exists() and stamp.exists() and stamp.read_text() == key:
         return target
+    stamp.unlink(missing_ok=True)
     new = target.with_suffix('.new')
     subprocess.run(['strip', '-o', str(new), str(program)], check=True)
     new.rename(target)
+    stamp.write_text(key)
     return target
 
 
