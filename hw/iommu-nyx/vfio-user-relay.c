@@ -151,18 +151,23 @@ static void trace_request(VuGuard *g, const VuMessage *msg)
     }
 }
 
+static void answer_done(VuGuard *g, const VuRequest *req)
+{
+    VuMessage *reply = nyx_vu_message_new(sizeof(VFIOUserHdr));
+
+    reply->hdr->id = req->id;
+    reply->hdr->command = req->command;
+    reply->hdr->flags = VFIO_USER_REPLY;
+    nyx_vu_send(&g->client, reply);
+}
+
 /* Those that need no server are answered when their turn comes. */
 static void answer_settled(VuGuard *g)
 {
     VuRequest *req;
 
     while ((req = QTAILQ_FIRST(&g->requests)) && req->settled) {
-        VuMessage *reply = nyx_vu_message_new(sizeof(VFIOUserHdr));
-
-        reply->hdr->id = req->id;
-        reply->hdr->command = req->command;
-        reply->hdr->flags = VFIO_USER_REPLY;
-        nyx_vu_send(&g->client, reply);
+        answer_done(g, req);
         forget(g, req);
     }
 }
@@ -196,6 +201,25 @@ static uint16_t new_id(VuGuard *g)
     return g->last_id;
 }
 
+/*
+ * A window of a contained server is but news to it: each access is checked when
+ * it comes.  So the VM does not wait for it to take notice.
+ */
+static bool windows_are_news(VuGuard *g)
+{
+    return g->contained && qatomic_read(&g->dev);
+}
+
+static void send_window(VuGuard *g, VuRequest *req, VuMessage *msg)
+{
+    if (windows_are_news(g)) {
+        answer_done(g, req);
+        req->id = msg->hdr->id = new_id(g);
+        req->ours = true;
+    }
+    send_request(g, req, msg);
+}
+
 /* One of several windows that QEMU takes back with one request */
 static void take_back(VuGuard *g, const DMAMap *window)
 {
@@ -221,10 +245,15 @@ static void pass_unmap(VuGuard *g, VuRequest *req, VuMessage *msg)
     const DMAMap *last;
 
     if (!windows->len) {
+        nyx_vu_message_free(msg);
+        if (windows_are_news(g)) {
+            answer_done(g, req);
+            g_free(req);
+            return;
+        }
         /* QEMU may wait for the answer to the last of several requests only. */
         req->settled = true;
         QTAILQ_INSERT_TAIL(&g->requests, req, next);
-        nyx_vu_message_free(msg);
         answer_settled(g);
         return;
     }
@@ -235,7 +264,7 @@ static void pass_unmap(VuGuard *g, VuRequest *req, VuMessage *msg)
     unmap->flags = 0;
     unmap->iova = last->iova;
     unmap->size = last->size + 1;
-    send_request(g, req, msg);
+    send_window(g, req, msg);
 }
 
 static void pass_map(VuGuard *g, VuRequest *req, VuMessage *msg)
@@ -247,7 +276,7 @@ static void pass_map(VuGuard *g, VuRequest *req, VuMessage *msg)
         map->offset = 0;
     }
     nyx_vu_window_added(g, map);
-    send_request(g, req, msg);
+    send_window(g, req, msg);
 }
 
 static void pass_request(VuGuard *g, VuMessage *msg)
@@ -344,7 +373,7 @@ static const char *account_delay(VuGuard *g, const VuRequest *req)
         g->slow_since_ns = now;
         g->slow_ns = 0;
     }
-    if (waited > g->patience_ns / SLOW_PART) {
+    if (!req->ours && waited > g->patience_ns / SLOW_PART) {
         g->slow_ns += waited;
     }
     return g->slow_ns > SLOW_DEADLINES * g->patience_ns ? "answers too slowly"
@@ -393,6 +422,15 @@ static VuMessage *note_refusal(VuGuard *g, const VuRequest *req,
     return reply;
 }
 
+static VuMessage *take_ours(const VuRequest *req, VuMessage *reply)
+{
+    if (reply && req->ours) {
+        nyx_vu_message_free(reply);
+        return NULL;
+    }
+    return reply;
+}
+
 /* What follows from an answer.  NULL: QEMU is not to have it. */
 static VuMessage *note_reply(VuGuard *g, const VuRequest *req,
                              VuMessage *reply, const char **why)
@@ -404,14 +442,17 @@ static VuMessage *note_reply(VuGuard *g, const VuRequest *req,
         qatomic_set(&g->reset_failed, error);
         return reply;
     case VFIO_USER_DMA_MAP:
-        return error ? note_refusal(g, req, reply, why) : reply;
+        if (error) {
+            reply = note_refusal(g, req, reply, why);
+        }
+        return take_ours(req, reply);
     case VFIO_USER_DMA_UNMAP:
-        if (error || req->ours) {
+        if (error) {
             nyx_vu_message_free(reply);
-            *why = error ? "does not give up guest memory" : NULL;
+            *why = "does not give up guest memory";
             return NULL;
         }
-        return reply;
+        return take_ours(req, reply);
     case VFIO_USER_VERSION:
         return error ? reply : open_version(g, req, reply, why);
     default:

@@ -290,9 +290,18 @@ class ContainedTest(VfioUserCase):
         self.start(',contained=on,default-map=none')
         self.command('nyx-map', domain='d', iova=0x7000, gpa=0x200000,
                      size=8 * KIB, access='rw')
-        self.assert_windows_match()
         self.vm.write64(0x200000, 99)
+        # Nobody waits for the server, but it hears of it before of that.
         self.assertEqual(self.device.read_now(0x7000), 99)
+        self.assert_windows_match()
+        self.command('nyx-quarantine-device', device='vu0')
+        self.command('nyx-recover-device', device='vu0')
+        self.assertEqual(self.device.read_now(0x7000), 99)
+        self.assert_windows_match()
+        self.command('nyx-unmap', domain='d', iova=0x7000, size=8 * KIB)
+        self.assertEqual(self.device.read_now(0x7000), LibDevice.ALL_ONES)
+        self.assertEqual(self.server.ranges(), [])
+        self.assertEqual(self.server.errors, [])
 
     def test_ram_without_descriptor(self):
         """RAM that is no file has none to send: messages, contained or not."""

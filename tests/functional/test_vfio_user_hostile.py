@@ -427,6 +427,24 @@ class SilenceTest(_HostileCase):
         self.assertFalse(self.info('bad0')['server']['connected'])
         self.assert_others_unharmed()
 
+    def test_hangs_contained(self):
+        """Then not even these commands wait for it."""
+        self.start_both(',contained=on', **{'x-msg-timeout': 60000})
+        self.assertEqual(self.bad.dma(DMA_READ, MIB, size=8)[0], 0)
+        self.bad.answers[DMA_UNMAP] = self.bad.answers[DMA_MAP] = \
+            lambda body: None
+        began = time.monotonic()
+        self.command('nyx-unmap', domain='d', iova=MIB, size=4096)
+        self.assertNotEqual(self.bad.dma(DMA_READ, MIB, size=8)[0], 0)
+        self.command('nyx-map', domain='d', iova=MIB, gpa=2 * MIB, size=4096,
+                     access='rw')
+        self.assertEqual(self.bad.dma(DMA_READ, MIB, size=8)[0], 0)
+        self.command('nyx-quarantine-device', device='bad0')
+        self.assertNotEqual(self.bad.dma(DMA_READ, MIB, size=8)[0], 0)
+        self.assertLess(time.monotonic() - began, SOON)
+        self.assertTrue(self.info('bad0')['server']['connected'])
+        self.assert_others_unharmed()
+
     def test_hangs_in_reset(self):
         self.start_both()
         self.command('nyx-quarantine-device', device='bad0')
