@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""Streams that no QEMU has sent: refused, or taken over, but no crash."""
+
+import os
+import random
+
+from nyxtest.migration import MigrationCase, await_migration
+from nyxtest.stream import (
+    DIGEST, FUNCTIONS, STATE, Loader, Stream, number)
+from nyxtest.vector import FOLDER as VECTORS
+from nyxtest.vector import known as known_of
+from nyxtest.vector import load as load_vector
+
+SEED = int(os.environ.get('NYX_FUZZ_SEED', '20261120'))
+LOADS = int(os.environ.get('NYX_FUZZ_LOADS', '150'))
+MEMORY = '2M'
+ARGUMENTS = (
+    '-object', 'nyx-domain,id=win,isolation=shared,default-map=none',
+    '-device', 'nyx-testdev,id=dev,addr=6,nyx-domain=win',
+    '-device', 'e1000e,id=nic,addr=8,romfile=',
+    '-device', 'virtio-rng-pci,id=rng,addr=9',
+    '-device', 'pcie-root-port,id=rp,addr=10,chassis=1',
+    '-device', 'e1000,id=below,bus=rp,romfile=')
+DEVICES = 'dev', 'nic', 'rng', 'below'
+VALUES = (0, 1, 2, 3, 4, 5, 0x3f, 0x40, 0x41, 0x7f, 0x80, 0xff, 0xffff,
+          0x7fffffff, 0x80000000, 0xffffffff, 1 << 63, (1 << 64) - 1)
+# After a stream was taken over: everything that looks at its state.
+ASKED = [(name, {}) for name in (
+    'query-nyx-iommu', 'query-nyx-domains', 'query-nyx-devices',
+    'query-nyx-faults', 'query-nyx-migration')] + [('cont', {})] + [
+    (name, {'device': device, **more}) for device in DEVICES
+    for name, more in (
+        ('nyx-inject-fault', {'address': 0x5000, 'access': 'w', 'count': 30}),
+        ('nyx-quarantine-device', {}),
+        ('nyx-recover-device', {'force': True}),
+        ('nyx-assign-device', {'domain': 'win'}))] + [
+    ('nyx-unmap', {'domain': 'win', 'iova': 0x100000, 'size': 0x10000}),
+    ('nyx-set-policy', {'domain': 'win', 'max-faults': 1}),
+    ('system_reset', {}), ('query-nyx-migration', {})]
+
+
+def mutate(rng, data):
+    """One change, of a kind that finds its way into parsers."""
+    data = bytearray(data)
+    at = rng.randrange(len(data))
+    kind = rng.randrange(7)
+    if kind == 0:
+        data[at] ^= 1 << rng.randrange(8)
+    elif kind == 1:
+        data[at] = rng.choice(VALUES) & 0xff
+    elif kind in (2, 3):
+        size = (2, 4, 8)[rng.randrange(3)]
+        value = rng.choice(VALUES) & ((1 << 8 * size) - 1)
+        data[at:at + size] = number(value, size)
+    elif kind == 4:
+        del data[at:at + rng.randrange(1, 40)]
+    elif kind == 5:
+        data[at:at] = rng.randbytes(rng.randrange(1, 40))
+    else:
+        other = rng.randrange(len(data))
+        size = rng.randrange(1, 64)
+        data[at:at + size] = data[other:other + size]
+    return bytes(data)
+
+
+class _StreamCase(MigrationCase):
+
+    def setUp(self):
+        super().setUp()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path = self.folder / 'stream'
+        self.loader = Loader(ARGUMENTS, memory=MEMORY)
+
+    def capture(self):
+        """A machine with something of everything, in a file."""
+        vm = self.start(*ARGUMENTS, memory=MEMORY)
+        command = vm.monitor.command
+        command('nyx-map', domain='win', iova=0x100000, gpa=0x20000,
+                size=0x10000, access='rw')
+        command('nyx-map', domain='win', iova=0x400000, gpa=0x30000,
+                size=0x1000, access='r')
+        command('nyx-inject-fault', device='dev', address=0x5000, access='w',
+                count=3)
+        command('nyx-inject-fault', device='nic', address=0x5000, access='r',
+                count=12)
+        command('nyx-recover-device', device='nic')
+        command('nyx-set-policy', device='dev', max_faults=100)
+        for name in 'rng', 'below':
+            command('nyx-quarantine-device', device=name)
+        self.migrate(vm, f'file:{self.path}')
+        vm.stop()
+        return Stream(self.path.read_bytes())
+
+    def load(self, stream, *asked):
+        self.path.write_bytes(stream.data)
+        return self.loader.load(self.path, *asked)
+
+    def assert_load_refused(self, stream, words=''):
+        answers, said = self.load(stream)
+        self.assertIsNone(answers, 'the stream was taken over')
+        self.assertIn(words, said)
+
+
+class StructureTest(_StreamCase):
+    """One thing wrong each time, and what it is called."""
+
+    def setUp(self):
+        super().setUp()
+        self.stream = self.capture()
+
+    def changed(self, name, old, new):
+        content = self.stream.content(name)
+        self.assertEqual(content.count(old), 1, old)
+        return self.stream.replaced(name, content.replace(old, new)).signed()
+
+    def test_unharmed(self):
+        """The stream as it is, and with a digest of our own making."""
+        for stream in self.stream, self.stream.signed():
+            answers, _ = self.load(stream, ('query-nyx-devices', {}))
+            self.assertEqual(
+                {dev['device']: dev['state'] for dev in answers[0]['return']
+                 if dev['device'] in DEVICES},
+                {'dev': 'operational', 'nic': 'operational',
+                 'rng': 'quarantined', 'below': 'quarantined'})
+        self.assertEqual(self.stream.data, self.stream.signed().data)
+
+    def test_digest(self):
+        """Another state than that of the source: each bit of it counts."""
+        state = bytearray(self.stream.content(STATE))
+        # The number of quarantines, which nothing else could tell is wrong
+        state[8 + 29 + 7] ^= 1
+        self.assert_load_refused(
+            self.stream.replaced(STATE, bytes(state)),
+            'it is not the same, and the VM must not run with it')
+        broken = bytearray(self.stream.content(DIGEST))
+        broken[31] ^= 0x80
+        self.assert_load_refused(self.stream.replaced(DIGEST, bytes(broken)),
+                                 'it is not the same')
+
+    def test_truncated(self):
+        for name in STATE, FUNCTIONS, DIGEST:
+            _, first, end = self.stream.section(name)
+            for at in (first, first + 1, (first + end) // 2, end - 1):
+                self.assert_load_refused(Stream(self.stream.data[:at]))
+
+    def test_functions_missing(self):
+        """A device in quarantine without what it had set up is refused."""
+        self.assert_load_refused(
+            self.stream.replaced(FUNCTIONS, b'\0').signed(),
+            'what device')
+
+    def test_domain_renamed(self):
+        state = self.stream.content(STATE).replace(b'win\0', b'won\0')
+        self.assert_load_refused(self.stream.replaced(STATE, state).signed(),
+                                 "there is no domain 'won' here")
+
+    def test_device_elsewhere(self):
+        self.assert_load_refused(self.changed(
+            STATE, b'0000:00:08.0\0', b'0000:00:18.0\0'),
+            'there is no device 0000:00:18.0 here')
+
+    def test_device_twice(self):
+        self.assert_load_refused(self.changed(
+            STATE, b'0000:00:08.0\0', b'0000:00:06.0\0'), 'comes twice')
+
+    def test_bad_string(self):
+        for bad in (b'0000:00:08.00', b'0000:00\0:8.0\0', b'0000:00:\xff8.0\0'):
+            self.assert_load_refused(
+                self.changed(STATE, b'0000:00:08.0\0', bad), 'is no string')
+
+    def test_table(self):
+        """Tables that there cannot be"""
+        state = self.stream.content(STATE)
+        # 16 pages from 0x100 on to 0x20, one from 0x400 on to 0x30.
+        table = bytes([0x87, 0x10, 14, 64, 0x81, 0x2f, 0, 0])
+        at = [i for i in range(len(state) - 12)
+              if state[i:i + 5] == number(8) + table[:1]]
+        self.assertTrue(at, 'the table is not where it was')
+        at = at[0]
+        for bad in (table[:-1], table + b'\0', b'', b'\xff' * 8,
+                    b'\x07\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02\0\0',
+                    b'\x03\x01\0', b'\x01' * 7 + b'\x00'):
+            content = state[:at] + number(len(bad)) + bad + state[at + 12:]
+            self.assert_load_refused(
+                self.stream.replaced(STATE, content).signed(),
+                'the table of mappings is damaged')
+
+    def test_lengths(self):
+        """A length that no memory could hold is not believed."""
+        for length in (0x7fffffff, 0xffffffff):
+            self.assert_load_refused(self.changed(
+                STATE, number(13) + b'0000:00:08.0\0',
+                number(length) + b'0000:00:08.0\0'))
+
+    def test_section_twice(self):
+        for name in STATE, FUNCTIONS, DIGEST:
+            answers, _ = self.load(self.stream.twice(name), *ASKED)
+            self.assertTrue(answers is None or answers[-1])
+
+
+class FuzzTest(_StreamCase):
+    """Seeded; NYX_FUZZ_SEED and NYX_FUZZ_LOADS change what is tried."""
+
+    def run_loads(self, seed, sign):
+        rng = random.Random(seed)
+        stream = self.capture()
+        digest = self.digest_of(self.load(stream, *ASKED)[0])
+        taken = 0
+        for count in range(LOADS):
+            name = rng.choice((STATE, STATE, STATE, FUNCTIONS, DIGEST))
+            content = stream.content(name)
+            for _ in range(rng.choice((1, 1, 1, 2, 5))):
+                content = mutate(rng, content) or b'\0'
+            changed = stream.replaced(name, content)
+            if rng.randrange(10) == 0:
+                end = changed.section(name)[2]
+                changed = Stream(changed.data[:rng.randrange(
+                    changed.section(name)[0], end)])
+            elif sign and name != DIGEST:
+                changed = changed.signed()
+            with self.subTest(count=count, seed=seed):
+                answers, said = self.load(changed, *ASKED)
+                self.assertTrue(answers or said.strip(), 'refused, silently')
+                if answers and changed.content(DIGEST) == \
+                        stream.content(DIGEST):
+                    self.assertEqual(self.digest_of(answers), digest)
+            taken += answers is not None
+        return taken
+
+    @staticmethod
+    def digest_of(answers):
+        return next(answer['return']['digest'] for answer in answers
+                    if answer['id'] == 'query-nyx-migration')
+
+    def test_accident(self):
+        """Damage: nothing that changes the state goes unnoticed."""
+        self.run_loads(SEED, False)
+
+    def test_intent(self):
+        """With a digest that fits: some is taken over, and then lived with."""
+        self.assertGreater(self.run_loads(SEED + 1, True), 0)
+
+
+class VectorTest(MigrationCase):
+    """Streams of earlier versions load, and mean what they meant."""
+
+    def check(self, path):
+        vm, known = load_vector(path, self.folder / path.stem)
+        self.addCleanup(vm.stop)
+        await_migration(vm, 'completed')
+        now = known_of(vm)
+        for what, before in known.items():
+            # Later versions may tell more.
+            self.assertEqual(reduce_to(now[what], before), before, what)
+        self.assertEqual(vm.monitor.command('query-status')['status'],
+                         'running')
+        for name in 'rng', 'below':
+            vm.monitor.command('nyx-recover-device', device=name)
+
+    def test_all(self):
+        paths = sorted(VECTORS.glob('*.json'))
+        self.assertTrue(paths)
+        for path in paths:
+            with self.subTest(path.stem):
+                self.check(path)
+
+
+def reduce_to(now, before):
+    """Of what is known now, what was known before."""
+    if isinstance(before, dict):
+        return {key: reduce_to(now.get(key), value)
+                for key, value in before.items()}
+    if isinstance(before, list) and len(now) == len(before):
+        return [reduce_to(*pair) for pair in zip(now, before)]
+    return now
