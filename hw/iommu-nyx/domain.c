@@ -20,6 +20,7 @@
 #include "qom/object_interfaces.h"
 #include "ram-table.h"
 #include "trace.h"
+#include "vhost-queues.h"
 
 /*
  * Cached translations of the old content die.  The table has been changed
@@ -45,6 +46,7 @@ static void nyx_domain_sync_mirrors(NyxDomain *domain, uint64_t first,
 
     QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
         nyx_mirror_sync(ep, first, last);
+        nyx_vhost_tell_queues(ep);
     }
     if (domain->common) {
         nyx_mirror_sync(domain->common, first, last);

@@ -21,6 +21,7 @@
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "trace.h"
+#include "vhost-queues.h"
 
 uint16_t nyx_endpoint_requester_id(const NyxEndpoint *ep)
 {
@@ -281,7 +282,8 @@ void nyx_endpoint_show_domain(NyxEndpoint *ep, NyxDomain *domain)
         nyx_endpoint_show(ep, domain);
         if (ep->backend_dma == NYX_BACKEND_DMA_CACHES) {
             /* It may listen only from now on, and hold what it got before. */
-            nyx_mirror_sync(ep, 0, UINT64_MAX);
+            nyx_mirror_unmap(ep, 0, UINT64_MAX);
+            nyx_vhost_tell_queues(ep);
         }
     } else {
         nyx_endpoint_show(ep, domain);

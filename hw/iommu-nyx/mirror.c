@@ -15,7 +15,6 @@
 #include "system/dma.h"
 #include "trace.h"
 #include "translate.h"
-#include "vhost-queues.h"
 
 /* VFIO maps by page of the host's tables, so larger ones gain nothing. */
 #define LARGEST_MAPPING     (1ULL << 30)
@@ -211,7 +210,6 @@ void nyx_mirror_sync(NyxEndpoint *ep, uint64_t first, uint64_t last)
     }
     if (!ep->mirror.told) {
         notify_unmap(ep, first, last);
-        nyx_vhost_tell_queues(ep);
         return;
     }
     if (ep->stage1.mr) {

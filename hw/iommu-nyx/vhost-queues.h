@@ -15,7 +15,9 @@ typedef struct NyxEndpoint NyxEndpoint;
 
 /*
  * A backend that was told to forget where its queues are may wait to be told
- * anew, as DPDK does, rather than ask.  Tells what is allowed of them.
+ * anew, as DPDK does, rather than ask.  Tells what is allowed of them.  Only
+ * when it is us who made it forget: a guest that switches its IOMMU on may have
+ * queues that its firmware left, and that it does not map.
  */
 void nyx_vhost_tell_queues(NyxEndpoint *ep);
 

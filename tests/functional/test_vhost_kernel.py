@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""vhost of a host's kernel; the host is a VM, as hosts of tests rarely have it.
+"""vhost of a host's kernel; the host is a VM, as a test's rarely has it.
 
 The kernel works on the queues of the guest's network card, through an IOTLB of
 its own that QEMU fills and empties.
@@ -19,7 +19,8 @@ class VhostNetTest(NestedTest):
     @classmethod
     def prepare(cls, host):
         host.load_kvm()
-        host.agent.check('load-modules tun vhost_net && [ -c /dev/vhost-net ]')
+        host.agent.check('load-modules tun vhost_net && '
+                         '[ -c /dev/vhost-net ]')
         cls.guest = host.inner(
             '-object', 'nyx-domain,id=cage,max-faults=1000',
             '-object', 'nyx-domain,id=other,max-faults=1000',

@@ -12,6 +12,7 @@ from nyxtest.devices import MIB, add_disk
 from nyxtest.guest import (block_device, disk_load, disk_sum, sha256,
                            write_random)
 from nyxtest.paths import LOGS, QEMU
+from nyxtest.stage1 import add_stage1
 from nyxtest.vhostuser import (STORAGE_DAEMON, OurServer, StorageDaemon,
                                add_vhost_disk, share_memory)
 from nyxtest.vm import VM
@@ -242,6 +243,63 @@ class TranslatingTest(_VhostTest):
         self.assertEqual(self.server.state()['accesses'], before['accesses'])
         self.recover()
         self.assertEqual(self.server.read(MIB, 64), self.ram(MIB, 64))
+
+
+class _Stage1Test(TranslatingTest):
+    """The guest's own IOMMU comes first: what it maps is cut to the domain."""
+
+    kind = None
+    # What follows would be refused by the guest's IOMMU.
+    test_20_map = test_30_unmap = test_40_reassignment = None
+    test_45_unmanaged = test_50_quarantine = None
+
+    @classmethod
+    def describe(cls, vm):
+        super().describe(vm)
+        add_stage1(vm, cls.kind, 'iommu.strict=1')
+
+    @classmethod
+    def prepare(cls, vm):
+        # Queues that the firmware left are refused once Linux has its IOMMU.
+        cls.early = vm.monitor.command('query-nyx-devices', device='disk')[0][
+            'total-faults']
+
+    def assert_no_faults(self):
+        self.assertEqual(self.nyx_device('disk')['total-faults'], self.early)
+
+    def test_20_refused(self):
+        """An address that the guest did not map is its fault."""
+        self.assertIsNone(self.server.read(BEYOND, 64))
+        self.assert_latest_fault('stage1', BEYOND, 'r')
+
+    def test_30_reassignment(self):
+        """The domain's range ends the guest's mapping, too, and comes back."""
+        load = disk_load(self.vm, 'disk', block_device(self.vm, 'disk'), 32, 8)
+        for domain in ('other', 'cage') * 3:
+            self.monitor('nyx-assign-device', device='disk', domain=domain)
+            load.wait_bytes(4 * MIB)
+        load.stop()
+        self.assertEqual(load.progress().mismatches, 0)
+        self.check_disk()
+
+    def test_40_nothing_allowed(self):
+        self.monitor('nyx-assign-device', device='disk', domain='none')
+        self.assertEqual(self.server.state()['iotlb'], [])
+        self.assertTrue(overlap(self.server.state()['log'], 0, ALL))
+
+    def test_50_recovery(self):
+        self.monitor('nyx-assign-device', device='disk', domain='cage')
+        self.monitor('nyx-quarantine-device', device='disk')
+        self.assert_holds_nothing()
+        self.recover()
+
+
+class IntelTest(_Stage1Test):
+    kind = 'intel'
+
+
+class AmdTest(_Stage1Test):
+    kind = 'amd'
 
 
 class _FailingTest(_VhostTest):

@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Nyx contributors
 """A network card whose backend is DPDK, which translates by an IOTLB."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -30,9 +31,10 @@ class Testpmd:
 
     def start(self):
         self.socket.unlink(missing_ok=True)
+        cpus = ','.join(map(str, sorted(os.sched_getaffinity(0))))
         command = [
-            'stdbuf', '-oL', TESTPMD, '--no-huge', '-m', '512', '--no-pci', '--no-telemetry',
-            '--no-shconf', '--lcores', '0@0,1@(0-1)',
+            'stdbuf', '-oL', TESTPMD, '--no-huge', '-m', '512', '--no-pci',
+            '--no-telemetry', '--no-shconf', '--lcores', f'(0,1)@({cpus})',
             '--vdev', f'net_vhost0,iface={self.socket},iommu-support=1', '--',
             '--total-num-mbufs=8192', '--forward-mode=icmpecho',
             '--auto-start', '--no-lsc-interrupt', '--interactive']
