@@ -26,6 +26,7 @@ from nyxtest.vfiousercase import (
     BAR, DEVFN, MIB, RAM, VfioUserCase, vfio_user)
 
 PORT_DEVFN = 4 << 3
+VTD = 0xfed90000
 GOOD_DEVFN, GOOD_BAR = 0x11 << 3, 0xe0010000
 PATIENCE_MS = 1000
 ALL_ONES = (1 << 64) - 1
@@ -39,7 +40,7 @@ class _HostileCase(VfioUserCase):
     twin = True
     patience_ms = 5000          # QEMU's default
 
-    def start_both(self, domain='', msix=False, **properties):
+    def start_both(self, domain='', msix=False, machine=(), **properties):
         self.bad = RawServer(self.sockets / 'bad0', twin=self.twin)
         self.addCleanup(self.bad.stop)
         if msix:
@@ -54,7 +55,8 @@ class _HostileCase(VfioUserCase):
                                     'x-msg-timeout': self.patience_ms,
                                     **properties}),
             '-device', vfio_user('good0', self.server.path, addr='11.0',
-                                 **{'nyx-domain': 'good'}))
+                                 **{'nyx-domain': 'good'}),
+            machine_options=machine)
         self.command = self.vm.monitor.command
         self.good = LibDevice(self.vm, GOOD_DEVFN, GOOD_BAR)
         self.vm.set_bar(DEVFN, 0, BAR)
@@ -153,6 +155,29 @@ class DmaTest(_HostileCase):
         self.assertEqual(self.bad.dma(DMA_WRITE, 0xfee00000, smi)[0],
                          errno.EPERM)
         self.assertEqual(self.faults()[0]['type'], 'interrupt')
+
+    def test_refused_by_the_guests_iommu(self):
+        """VT-d, whose tables are empty, tells the guest of each by interrupt.
+
+        That is done while QEMU itself waits for a register, too.
+        """
+        self.start_both(',max-faults=1000', machine=['stage1=intel'])
+        self.vm.write(MIB, bytes(4096))
+        for register, value in ((0x3c, 0x41), (0x40, 0xfee00000), (0x38, 0)):
+            self.vm.write32(VTD + register, value)      # fault interrupt
+        self.vm.write64(VTD + 0x20, MIB)                # root table
+        self.vm.write32(VTD + 0x18, 1 << 30)
+        self.vm.write32(VTD + 0x18, 1 << 31)
+        self.assertEqual(self.info('bad0')['dma'], 'translating')
+        for number in range(1, 20):
+            self.assertNotEqual(
+                self.bad.dma(DMA_READ, number << 20, size=8)[0], 0)
+        self.bad.on_read = lambda offset: self.bad.dma(DMA_READ, MIB, size=8)
+        self.vm.read64(BAR)
+        self.assertEqual({f['type'] for f in self.faults()}, {'stage1'})
+        self.assertEqual(self.info('bad0')['total-faults'], 20)
+        self.assertTrue(self.vm.read32(VTD + 0x34) & 2, 'no fault recorded')
+        self.assertTrue(self.command('query-status')['running'])
 
     def test_without_bus_mastering(self):
         self.start_both()
