@@ -46,6 +46,7 @@ class VM:
 
     def __init__(self, image, folder, accel, cpus=2, memory='512M'):
         self.folder = folder
+        self.run_folder = folder    # another one after each migration
         self.machine = machine_name()
         self.machine_options = []
         self.kernel_arguments = [KERNEL_ARGUMENTS]
@@ -95,23 +96,28 @@ class VM:
             '-initrd', str(self._image.initrd), '-append', append,
             '-chardev', f'socket,id=qmp-socket,fd={qmp}',
             '-object', 'monitor-qmp,id=qmp,chardev=qmp-socket',
-            '-serial', f'file:{self.folder / "console.log"}',
+            '-serial', f'file:{self.run_folder / "console.log"}',
             '-chardev', f'socket,id=agent,fd={serial}',
             '-serial', 'chardev:agent', *self.arguments]
 
-    def start(self, seconds=BOOT_SECONDS):
-        """Start QEMU and wait until the guest takes commands."""
+    def start(self, seconds=BOOT_SECONDS, incoming=None):
+        """Start QEMU and wait until the guest takes commands.
+
+        With incoming, QEMU waits there for the guest of another VM instead.
+        """
         if not QEMU.exists():
             raise NyxTestError(f'{QEMU} is missing; run "make" first, or set '
                                'QEMU to the program to test.')
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.run_folder.mkdir(parents=True, exist_ok=True)
         qmp, qmp_there = socket.socketpair()
         serial, serial_there = socket.socketpair()
         with qmp_there, serial_there, \
-                (self.folder / 'qemu.log').open('w') as log:
+                (self.run_folder / 'qemu.log').open('w') as log:
             fds = qmp_there.fileno(), serial_there.fileno()
             command = self._command(*fds)
-            (self.folder / 'command').write_text(_shell_text(command))
+            if incoming:
+                command += ['-incoming', incoming]
+            (self.run_folder / 'command').write_text(_shell_text(command))
             try:
                 self._process = subprocess.Popen(
                     command, pass_fds=fds, stdin=subprocess.DEVNULL,
@@ -123,7 +129,8 @@ class VM:
         self.agent = Agent(serial)
         try:
             self.monitor = Monitor(qmp)
-            self.agent.wait_ready(seconds)
+            if not incoming:
+                self.agent.wait_ready(seconds)
         except (EOFError, OSError, NyxTestError) as err:
             raise self._explain(err) from err
 
@@ -147,9 +154,15 @@ class VM:
         text = f'{err} QEMU ended with status {code}'
         if code < 0:
             text = f'{err} QEMU was ended by {signal.Signals(-code).name}'
-        said = (self.folder / 'qemu.log').read_text().strip().splitlines()
+        said = (self.run_folder / 'qemu.log').read_text().strip().splitlines()
         return GuestDied(f'{text} and said: {said[-1]}' if said
                          else f'{text}.')
+
+    def become(self, other):
+        """Be the VM into which the guest of this one has moved."""
+        self.stop()
+        self.run_folder, self._process = other.run_folder, other._process
+        self.monitor, self.agent = other.monitor, other.agent
 
     def read_memory(self, address, size):
         """Guest memory as it is seen from outside."""
@@ -162,7 +175,7 @@ class VM:
 
     def console(self):
         """All that the guest's kernel has said."""
-        path = self.folder / 'console.log'
+        path = self.run_folder / 'console.log'
         return path.read_bytes().decode(errors='replace') \
             if path.exists() else ''
 
