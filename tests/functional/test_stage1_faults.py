@@ -13,6 +13,7 @@ from nyxtest.stage1 import Stage1Test, bind, logged_faults
 MIB = 1 << 20
 PAGE = 4096
 NOWHERE = 0x12345000            # IOVA that no driver has mapped
+THREADS_IOVA = 0x23456000       # nor this
 DRIVER_SECONDS = 90
 DISK_SECONDS = 3
 LIMIT = 10                      # faults, unless told otherwise
@@ -214,6 +215,20 @@ class _FaultTest(Stage1Test):
         self.assertEqual(self.faults(), before)
         # It is not the guest's IOMMU that refused.
         self.assertEqual(logged_faults(self.vm)[said:], [])
+
+    # Last, as the kernel leaves out what comes too soon after it
+
+    def test_writes_of_a_thread(self):
+        """The guest is told of what a thread without QEMU's lock does, too."""
+        monitor = self.vm.monitor
+        monitor.command('nyx-set-policy', device='buggy2', count_stage1=False)
+        before = self.nyx_device('buggy2')['total-faults']
+        self.assertEqual(
+            self.dma('buggy2', 'run', THREADS_IOVA, 8, 2 * LIMIT), 'refused')
+        self.assertEqual(self.nyx_device('buggy2')['total-faults'],
+                         before + 2 * LIMIT)
+        self.wait_logged(pci_address(self.vm, 'buggy2'), 'Write',
+                         THREADS_IOVA)
 
 
 class IntelFaultTest(_FaultTest):

@@ -8,6 +8,9 @@
  *                                                 what /dev/mem shows
  * nyx-dma PCI-ADDRESS sweep ADDRESS LENGTH COUNT write into so many pages, at
  *                                                 the same place in each
+ * nyx-dma PCI-ADDRESS run   ADDRESS LENGTH COUNT  the same, by the device
+ *                                                 itself, in a thread of its
+ *                                                 own
  *
  * Prints "RESULT HEX COUNT": ok, refused, gone (the registers read all-ones)
  * or error, the first 32 bytes of the device's buffer, and how many accesses
@@ -33,6 +36,7 @@
 #define PCI_COMMAND_MEMORY_MASTER 6
 #define SHOWN 32
 #define PAGE 4096
+#define POLL_US 10000
 
 enum { STATUS_OK = 0, STATUS_ERROR = 1, STATUS_REFUSED = 3, STATUS_GONE = 4 };
 
@@ -210,11 +214,40 @@ static int sweep(Device *dev, uint64_t address, uint32_t len, uint64_t count)
     return status;
 }
 
+/* The device says how many it did, and how many of them were refused. */
+static int run(Device *dev, uint64_t address, uint32_t len, uint64_t count)
+{
+    set_reg(dev, NTD_REG_ADDRESS_LO, address);
+    set_reg(dev, NTD_REG_ADDRESS_HI, address >> 32);
+    set_reg(dev, NTD_REG_LENGTH, len);
+    set_reg(dev, NTD_REG_OFFSET, 0);
+    set_reg(dev, NTD_REG_COUNT, count);
+    set_reg(dev, NTD_REG_SLOTS, count);
+    set_reg(dev, NTD_REG_STRIDE_LO, PAGE);
+    set_reg(dev, NTD_REG_STRIDE_HI, 0);
+    set_reg(dev, NTD_REG_FLAGS, NTD_FLAG_WRITE | NTD_FLAG_THREAD);
+    set_reg(dev, NTD_REG_COMMAND, NTD_CMD_START);
+    if (reg(dev, NTD_REG_RESULT) != NTD_RESULT_OK) {
+        return STATUS_ERROR;
+    }
+    while (reg(dev, NTD_REG_STATUS) == NTD_STATUS_BUSY) {
+        usleep(POLL_US);
+    }
+    dev->refused = reg(dev, NTD_REG_ERRORS_LO);
+    if (dev->refused == UINT32_MAX) {
+        return STATUS_GONE;
+    }
+    if (reg(dev, NTD_REG_DONE_LO) != count) {
+        return STATUS_ERROR;
+    }
+    return dev->refused ? STATUS_REFUSED : STATUS_OK;
+}
+
 static int usage(void)
 {
     fprintf(stderr, "Usage: nyx-dma PCI-ADDRESS read ADDRESS LENGTH | "
             "write ADDRESS LENGTH BYTE | fill BYTE | window ADDRESS LENGTH | "
-            "sweep ADDRESS LENGTH COUNT\n");
+            "sweep ADDRESS LENGTH COUNT | run ADDRESS LENGTH COUNT\n");
     return 2;
 }
 
@@ -251,6 +284,9 @@ int main(int argc, char **argv)
     }
     if (!strcmp(verb, "sweep")) {
         return finish(&dev, sweep(&dev, n[0], n[1], n[2]));
+    }
+    if (!strcmp(verb, "run")) {
+        return finish(&dev, run(&dev, n[0], n[1], n[2]));
     }
     return usage();
 }
