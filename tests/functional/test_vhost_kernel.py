@@ -28,7 +28,8 @@ class VhostNetTest(NestedTest):
             'nyx-domain,id=none,default-map=none,max-faults=1000',
             '-netdev', f'tap,id=n,ifname={TAP},script=no,downscript=no,'
             'vhost=on',
-            '-device', 'virtio-net-pci,id=nic,netdev=n,romfile=,nyx-domain=cage',
+            '-device',
+            'virtio-net-pci,id=nic,netdev=n,romfile=,nyx-domain=cage',
             kernel=True, modules=['virtio_pci', 'virtio_net'])
         host.agent.check(f'ip addr add {HOST}/24 dev {TAP} && '
                          f'ip link set {TAP} up')
