@@ -9,7 +9,6 @@
 #include "qemu/osdep.h"
 #include "configuration.h"
 #include "digest.h"
-#include "hw/pci/pci.h"
 #include "nyx/hw/iommu-nyx/departure.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-migration.h"
@@ -42,23 +41,9 @@ static void ask_qemu(NyxMigrationInfo *info)
     qapi_free_MigrationInfo(m);
 }
 
-/* QEMU's client of vfio-user leaves it out without a word. */
-static void ask_device(NyxMigrationInfo *info, NyxFunction *fn)
-{
-    if (nyx_device_backend(fn->dev) == NYX_BACKEND_VFIO_USER) {
-        g_autofree char *name = nyx_function_name(fn);
-
-        add_obstacle(info, NYX_MIGRATION_OBSTACLE_KIND_DEVICE,
-                     g_strdup_printf("device '%s' is in a vfio-user server, "
-                                     "whose state cannot be moved; unplug it "
-                                     "first", name));
-    }
-}
-
-static void ask_devices(NyxMigrationInfo *info, NyxIommu *iommu)
+static void ask_endpoints(NyxMigrationInfo *info, NyxIommu *iommu)
 {
     NyxEndpoint *ep = nyx_departure_recovering(iommu);
-    NyxFunction *fn;
 
     if (ep) {
         g_autofree char *name = nyx_endpoint_name(ep);
@@ -66,11 +51,6 @@ static void ask_devices(NyxMigrationInfo *info, NyxIommu *iommu)
         add_obstacle(info, NYX_MIGRATION_OBSTACLE_KIND_RECOVERY,
                      g_strdup_printf("device '%s' is being recovered; wait for "
                                      "the end of it", name));
-    }
-    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
-        QTAILQ_FOREACH(fn, &ep->functions, link) {
-            ask_device(info, fn);
-        }
     }
 }
 
@@ -107,7 +87,7 @@ qmp_query_nyx_migration(NyxMigrationConfiguration *destination, Error **errp)
     info->configuration = nyx_configuration_of(iommu);
     info->digest = digest_now(iommu);
     ask_qemu(info);
-    ask_devices(info, iommu);
+    ask_endpoints(info, iommu);
     if (destination) {
         nyx_configuration_compare(info->configuration, destination,
                                   add_difference, info);

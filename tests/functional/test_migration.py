@@ -2,14 +2,26 @@
 # Copyright (c) 2026 Nyx contributors
 """The IOMMU's state moves from one QEMU to another, and does what it did."""
 
+import json
+import os
+import socket
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 from qemu.qmp.qmp_client import ExecuteError
 
+from nyxtest.errors import NyxTestError
 from nyxtest.migration import (
-    DONE, IDENTITY, PAGE, READ, REFUSED, SECOND_NS, WRITE, MigrationCase,
-    Testdev, await_migration, device_state, set_capabilities, state)
-from nyxtest.paths import BUILD
+    DONE, IDENTITY, PAGE, READ, REFUSED, SECOND_NS, SECONDS, WRITE,
+    MigrationCase, Testdev, await_migration, device_state, set_capabilities,
+    state, state_of)
+from nyxtest.monitor import Monitor
+from nyxtest.paths import BUILD, QEMU
+from nyxtest.qtest import NATIVE_HOTPLUG
+from nyxtest.vfiousercase import VfioUserCase
+from nyxtest.vm import machine_name
 
 STAGE1 = ('none', 'intel', 'amd', 'virtio')
 WINDOW = 0x100000               # IOVA; guest memory behind it:
@@ -468,3 +480,138 @@ class SnapshotTest(MigrationCase):
         self.assertEqual(caged.dma(WRITE, WINDOW + 8, b'and here'), DONE)
         self.assertEqual(caged.dma(WRITE, 0x1000000, b'not here'), REFUSED)
         self.assertEqual(self.vm.read(TARGET, 16), b'at once!and here')
+
+
+class PreflightTest(VfioUserCase):
+    """What would refuse to migrate, before the start"""
+
+    def obstacles(self):
+        told = self.command('query-nyx-migration')
+        self.assertEqual(told['ready'], not told['obstacles'])
+        return [(o['kind'], o['reason']) for o in told['obstacles']]
+
+    def test_vfio_user(self):
+        """Its state would be left behind; without it there is no obstacle."""
+        self.start()
+        (kind, reason), = self.obstacles()
+        self.assertEqual(kind, 'qemu')
+        self.assertIn("device 'vu0' is in its vfio-user server", reason)
+        self.assert_refused("device 'vu0' is in its vfio-user server",
+                            'migrate', uri=f'file:{self.folder / "saved"}')
+
+    def test_plugged(self):
+        """It goes by what is there now."""
+        self.start_without()
+        self.assertEqual(self.obstacles(), [])
+        server = self.serve('late')
+        self.command('device_add', driver='vfio-user-pci', id='late', bus='rp',
+                     socket={'type': 'unix', 'path': str(server.path)})
+        self.assertEqual(len(self.obstacles()), 1)
+        self.vm.unplug(0x12 << 3, 'late')
+        self.assertEqual(self.obstacles(), [])
+
+    def start_without(self):
+        self.vm = self.run_vm('-device', 'pcie-root-port,id=rp,addr=12,'
+                              'chassis=1', *NATIVE_HOTPLUG)
+        self.command = self.vm.monitor.command
+
+    def test_model(self):
+        """A device model that cannot migrate"""
+        self.vm = self.run_vm('-device', 'qemu-xhci,id=usb', '-device',
+                              'usb-mtp,bus=usb.0,rootdir=/')
+        self.command = self.vm.monitor.command
+        (kind, reason), = self.obstacles()
+        self.assertEqual(kind, 'qemu')
+        self.assertIn('usb-mtp', reason)
+
+
+class UpdateTest(MigrationCase):
+    """Another QEMU takes over the same memory on the same host."""
+
+    MEMORY = ('-object', 'memory-backend-memfd,id=ram0,size=64M,share=on')
+    OPTIONS = ['memory-backend=ram0', 'aux-ram-share=on']
+
+    def prepare(self):
+        source = self.start(*self.MEMORY, *ALL, options=self.OPTIONS)
+        device = Testdev(source, CAGED)
+        device.set_up()
+        populate(source)
+        self.assertEqual(device.dma(WRITE, WINDOW, b'before!!'), DONE)
+        source.write(0x1000000, b'memory')
+        return source
+
+    def check(self, destination, before):
+        self.assert_arrived(None, destination, before)
+        self.assertEqual(destination.read(0x1000000, 6), b'memory')
+        device = Testdev(destination, CAGED)
+        self.assertEqual(device.dma(WRITE, WINDOW + 8, b'after!!!'), DONE)
+        self.assertEqual(device.dma(WRITE, TARGET, b'escaped!'), REFUSED)
+        self.assertEqual(destination.read(TARGET, 16), b'before!!after!!!')
+
+    def test_transfer(self):
+        source = self.prepare()
+        before = state(source)
+        cpr = str(self.folder / 'cpr')
+        main = str(self.folder / 'main')
+        channel = json.dumps({'channel-type': 'cpr', 'addr': {
+            'transport': 'socket', 'type': 'unix', 'path': cpr}})
+        incoming = json.dumps({'channel-type': 'main', 'addr': {
+            'transport': 'socket', 'type': 'unix', 'path': main}})
+        source.monitor.command('migrate-set-parameters', mode='cpr-transfer')
+        # It says nothing before it has what comes through the CPR channel, and
+        # ends with the thread that started it.
+        pool = ThreadPoolExecutor(1)
+        self.addCleanup(pool.shutdown)
+        future = pool.submit(self.start, *self.MEMORY, *ALL, '-incoming',
+                             channel, options=self.OPTIONS, incoming=incoming)
+        while not os.path.exists(cpr):
+            self.assertFalse(future.done(), 'QEMU has ended')
+            time.sleep(0.02)
+        source.monitor.command('migrate', channels=[
+            json.loads(channel), json.loads(incoming)])
+        destination = future.result()
+        await_migration(source, 'completed')
+        self.check(destination, before)
+
+    def connect(self, path, process):
+        """The monitor of the QEMU that listens there now."""
+        limit = time.monotonic() + SECONDS
+        while True:
+            self.assertIsNone(process.poll(), 'QEMU has ended')
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.connect(str(path))
+                monitor = Monitor(sock)
+                self.addCleanup(monitor.close)
+                return monitor
+            except (OSError, NyxTestError):
+                sock.close()
+                self.assertLess(time.monotonic(), limit, 'QEMU is not there')
+                time.sleep(0.02)
+
+    def test_exec(self):
+        """The same process runs another program."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path, saved = self.folder / 'qmp', f'file:{self.folder / "saved"}'
+        command = [
+            str(QEMU), '-M', ','.join([machine_name(), *self.OPTIONS]),
+            '-accel', 'qtest', '-m', '64M', '-nodefaults', '-display', 'none',
+            '-no-user-config', '-qmp', f'unix:{path},server=on,wait=off',
+            *self.MEMORY, *ALL]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        old = self.connect(path, process)
+        populate(SimpleNamespace(monitor=old))
+        before = state_of(old)
+        old.command('migrate-set-parameters', **{
+            'mode': 'cpr-exec',
+            'cpr-exec-command': [*command, '-incoming', saved]})
+        path.unlink()
+        old.command('migrate', uri=saved)
+        new = self.connect(path, process)
+        limit = time.monotonic() + SECONDS
+        while new.command('query-status')['status'] == 'inmigrate':
+            self.assertLess(time.monotonic(), limit)
+            time.sleep(0.02)
+        self.assertEqual(state_of(new), before)
