@@ -474,6 +474,7 @@ static void nyx_iommu_device_unrealize(DeviceListener *listener,
 
     if (object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
         nyx_iommu_detach(iommu, nyx_function_of(PCI_DEVICE(dev)));
+        nyx_stage1_bridge_gone(iommu, PCI_DEVICE(dev));
     }
 }
 

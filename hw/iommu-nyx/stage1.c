@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "hw/pci/pci_bridge.h"
 #include "hw/pci/pci_bus.h"
 #include "bus-ops.h"
 #include "endpoint.h"
@@ -230,6 +231,25 @@ void nyx_stage1_unlink(NyxEndpoint *ep)
         memory_listener_unregister(&s->listener);
         stop_listening(s);
         qatomic_rcu_set(&s->mr, NULL);
+    }
+}
+
+/* Bridges that go */
+
+/* Of buses that are gone: numbers are given from the other end. */
+#define GONE_BUS_NUMBER     0xff
+
+void nyx_stage1_bridge_gone(NyxIommu *iommu, PCIDevice *dev)
+{
+    static uint8_t config[PCI_CONFIG_HEADER_SIZE] = {
+        [PCI_SECONDARY_BUS] = GONE_BUS_NUMBER,
+    };
+    static PCIDevice gone = { .config = config };
+
+    if (iommu->stage1_model.dev &&
+        object_dynamic_cast(OBJECT(dev), TYPE_PCI_BRIDGE)) {
+        pci_bridge_get_sec_bus(PCI_BRIDGE(dev))->parent_dev = &gone;
+        OBJECT(dev)->free = NULL;
     }
 }
 

@@ -21,6 +21,7 @@
 #include "shadow.h"
 
 typedef struct NyxEndpoint NyxEndpoint;
+typedef struct NyxIommu NyxIommu;
 
 /* IOMMU indexes that a model may have (VT-d has 2) */
 #define NYX_STAGE1_INDEXES      4
@@ -53,6 +54,13 @@ typedef struct NyxStage1Link {
 /* Put the endpoint behind the model, if there is one and it is not the model */
 void nyx_stage1_link(NyxEndpoint *ep);
 void nyx_stage1_unlink(NyxEndpoint *ep);
+
+/*
+ * @dev has been unrealized.  If it is a bridge: QEMU's models keep, for ever,
+ * the bus of each requester that they have seen, and ask it for its number; but
+ * it is part of the bridge.  So that one's memory stays, if all else of it goes.
+ */
+void nyx_stage1_bridge_gone(NyxIommu *iommu, PCIDevice *dev);
 
 /*
  * Backends of the endpoint want to hear of @flags: have stage 1 tell of them.

@@ -544,6 +544,32 @@ static void test_objects(void)
     nyx_test_quit(t);
 }
 
+/*
+ * Models of the guest's IOMMU keep the bus of each device that they have seen,
+ * and look at it when they are reset: of a bridge that is gone, too.  What is
+ * freed must not be what it was.
+ */
+static void test_bridge_behind_stage1(const void *machine)
+{
+    NyxTest *t;
+    NyxCount before;
+    unsigned i;
+
+    g_setenv("MALLOC_PERTURB_", "165", true);
+    t = nyx_test_start(machine, ROOT_PORT);
+    before = nyx_count(t);
+    for (i = 0; i < 2; i++) {
+        device_add(t, "pcie-pci-bridge", "br", "rp", NULL);
+        qtest_qmp_device_add(t->qts, "nyx-testdev", "a",
+                             "{ 'bus': 'br', 'addr': '1' }");
+        nyx_unplug(t, "br");
+        nyx_await_count(t, before);
+        qtest_system_reset(t->qts);
+    }
+    nyx_test_quit(t);
+    g_unsetenv("MALLOC_PERTURB_");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -564,5 +590,11 @@ int main(int argc, char **argv)
     qtest_add_func("/nyx/plug/default-shared", test_default_shared);
     qtest_add_func("/nyx/plug/default-unmanaged", test_default_unmanaged);
     qtest_add_func("/nyx/plug/objects", test_objects);
+    qtest_add_data_func("/nyx/plug/bridge-intel", "nyx-pc,stage1=intel",
+                        test_bridge_behind_stage1);
+    qtest_add_data_func("/nyx/plug/bridge-amd", "nyx-pc,stage1=amd",
+                        test_bridge_behind_stage1);
+    qtest_add_data_func("/nyx/plug/bridge-virtio", "nyx-pc,stage1=virtio",
+                        test_bridge_behind_stage1);
     return g_test_run();
 }
