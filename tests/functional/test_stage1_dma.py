@@ -26,11 +26,12 @@ class _DmaTest(Stage1Test):
             vm.device('pcie-root-port', id=f'port{number}', chassis=1 + number,
                       slot=1 + number)
         vm.device('pcie-pci-bridge', id='bridge')
+        vm.add('-object', 'iothread,id=io0')
         vm.domain('behind-bridge', isolation='shared')
         cls.disks = {
             # Linux 6.1 frees dbcs' memory after the device has left its IOMMU.
             'nvme0': add_disk(vm, 'nvme', 'nvme0', bus='port0', dbcs='off'),
-            'vblk0': add_disk(vm, 'virtio-blk-pci', 'vblk0'),
+            'vblk0': add_disk(vm, 'virtio-blk-pci', 'vblk0', iothread='io0'),
             'ahci0': add_disk(vm, 'ahci', 'ahci0')}
         cls.nics = {
             'nic0': add_nic(vm, 'e1000e', 'nic0', bus='port1'),
