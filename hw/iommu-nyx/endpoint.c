@@ -280,7 +280,7 @@ void nyx_endpoint_show_domain(NyxEndpoint *ep, NyxDomain *domain)
         /* If the view is new, it is the view that tells backends. */
         nyx_mirror_sync(ep, 0, UINT64_MAX);
         nyx_endpoint_show(ep, domain);
-        if (ep->backend_dma == NYX_BACKEND_DMA_CACHES) {
+        if (ep->backend_caches) {
             /* It may listen only from now on, and hold what it got before. */
             nyx_mirror_unmap(ep, 0, UINT64_MAX);
             nyx_vhost_tell_queues(ep);
@@ -301,8 +301,11 @@ void nyx_endpoint_forget_translations(NyxEndpoint *ep)
 
 void nyx_endpoint_expect_backend(NyxEndpoint *ep, NyxBackendDma dma)
 {
-    if (dma > ep->backend_dma) {
-        ep->backend_dma = dma;
+    bool caches = ep->backend_caches || dma == NYX_BACKEND_DMA_CACHES;
+
+    if (dma > ep->backend_dma || caches != ep->backend_caches) {
+        ep->backend_dma = MAX(dma, ep->backend_dma);
+        ep->backend_caches = caches;
         nyx_endpoint_update_view(ep);
     }
 }

@@ -78,6 +78,7 @@ struct NyxEndpoint {
     AddressSpace stage1_trap_as;        /* for what that refuses */
     bool blocked;               /* atomic; set at once, cleared by recovery */
     NyxBackendDma backend_dma;  /* of the most demanding of its devices */
+    bool backend_caches;        /* that of any is NYX_BACKEND_DMA_CACHES */
     NyxStage1Link stage1;
     NyxMirror mirror;
     NyxIotlb iotlb;
@@ -130,7 +131,7 @@ static inline bool nyx_endpoint_needs_translation(NyxEndpoint *ep,
                                                   NyxDomain *domain)
 {
     return nyx_domain_translates(domain) || qatomic_read(&ep->stage1.mr) ||
-           ep->backend_dma == NYX_BACKEND_DMA_CACHES;
+           ep->backend_caches;
 }
 
 /* A stage has changed: what was cached of both is void. */

@@ -512,6 +512,9 @@ static void nyx_iommu_machine_done(Notifier *notifier, void *data)
         nyx_endpoint_update_view(ep);
     }
     memory_region_transaction_commit();
+    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
+        nyx_mirror_sync(ep, 0, UINT64_MAX);
+    }
 }
 
 /* Domains given with -object came before the machine. */

@@ -191,15 +191,19 @@ static bool tell_clipped(uint64_t first, uint64_t last, uint64_t gpa,
 static void tell_all(NyxEndpoint *ep, uint64_t first, uint64_t last)
 {
     Sync sync = { .ep = ep, .first = first, .last = last };
+    NyxPageTable *table;
 
     if (nyx_endpoint_dma_mode(ep) != NYX_DMA_MODE_TRANSLATING) {
         return;
     }
     if (ep->stage1.mr) {
         nyx_stage1_replay(ep);
-    } else {
-        nyx_page_table_foreach(nyx_endpoint_table(ep, ep->domain),
-                               tell_clipped, &sync);
+        return;
+    }
+    /* While the machine is being built there is no table of all RAM yet. */
+    table = nyx_endpoint_table(ep, ep->domain);
+    if (table) {
+        nyx_page_table_foreach(table, tell_clipped, &sync);
     }
 }
 

@@ -126,8 +126,8 @@ static IOMMUTLBEntry refuse(NyxEndpoint *ep, const Refusal *r,
         .perm = flag,
     };
 
-    if (flag != IOMMU_NONE && ((index & INDEX_MEMORY_ONLY) ||
-                               ep->backend_dma == NYX_BACKEND_DMA_CACHES)) {
+    if (flag != IOMMU_NONE &&
+        ((index & INDEX_MEMORY_ONLY) || ep->backend_caches)) {
         nyx_endpoint_fault(ep, r->type,
                            flag == IOMMU_RO ? NYX_ACCESS_R : NYX_ACCESS_W,
                            r->address, 1, false);
