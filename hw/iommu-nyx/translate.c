@@ -322,7 +322,10 @@ static void lookup_stage2(NyxEndpoint *ep, NyxDomain *domain, hwaddr iova,
     }
 }
 
-/* Ask the view that the endpoint has now. */
+/*
+ * Ask the view that the endpoint has now.  Only for who left the domain's view
+ * before: a view that is yet to change would send the access back here.
+ */
 static IOMMUTLBEntry ask_view(NyxEndpoint *ep, hwaddr iova)
 {
     return (IOMMUTLBEntry) {
@@ -347,8 +350,8 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
     if (way.stage1) {
         return translate_both(ep, &way, iova, flag, index);
     }
-    /* It has just left a table, or stage 1 has just let go. */
-    if (unlikely(!nyx_endpoint_needs_translation(ep, way.domain))) {
+    /* It has just left a managed domain: see nyx_endpoint_show_domain(). */
+    if (unlikely(way.domain->isolation == NYX_ISOLATION_UNMANAGED)) {
         return ask_view(ep, iova);
     }
     lookup_stage2(ep, way.domain, iova, &t);
