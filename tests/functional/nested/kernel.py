@@ -108,3 +108,5 @@ def main():
         print(f'build-kernel: {build()}')
     except (NyxTestError, OSError, subprocess.SubprocessError) as err:
         sys.exit(f'build-kernel: {err}')
+    except KeyboardInterrupt:
+        sys.exit(130)
