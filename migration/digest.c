@@ -13,7 +13,7 @@
 #include "migration/qemu-file.h"
 #include "qapi/error.h"
 
-static void hash(const void *bytes, size_t size, NyxDigest *digest)
+void nyx_digest_bytes(const void *bytes, size_t size, NyxDigest *digest)
 {
     uint8_t *result = digest->bytes;
     size_t length = sizeof(digest->bytes);
@@ -31,7 +31,7 @@ static void hash_state(const VMStateDescription *vmsd, void *state,
 
     vmstate_save_vmsd(f, vmsd, state, NULL, &error_abort);
     qemu_fflush(f);
-    hash(buffer->data, buffer->usage, digest);
+    nyx_digest_bytes(buffer->data, buffer->usage, digest);
     qemu_fclose(f);
     object_unref(OBJECT(buffer));
 }
@@ -51,7 +51,7 @@ void nyx_digest_join(const NyxDigest *iommu, const NyxDigest *functions,
 {
     NyxDigest both[] = { *iommu, *functions };
 
-    hash(both, sizeof(both), joined);
+    nyx_digest_bytes(both, sizeof(both), joined);
 }
 
 char *nyx_digest_text(const NyxDigest *digest)

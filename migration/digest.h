@@ -17,6 +17,8 @@
 
 #include "nyx/hw/iommu-nyx/saved-state.h"
 
+void nyx_digest_bytes(const void *bytes, size_t size, NyxDigest *digest);
+
 void nyx_digest_iommu(NyxSavedIommu *saved, NyxDigest *digest);
 void nyx_digest_functions(NyxSavedFunctions *saved, NyxDigest *digest);
 

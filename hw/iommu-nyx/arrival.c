@@ -11,7 +11,7 @@
 #include "hw/core/qdev.h"
 #include "hw/pci/pci.h"
 #include "qapi/error.h"
-#include "table-codec.h"
+#include "travelling-table.h"
 
 char *nyx_arrival_path(NyxFunction *fn)
 {
@@ -93,10 +93,9 @@ static Arrival *check_domain(NyxIommu *iommu, const NyxSavedDomain *s,
         goto fail;
     }
     if (s->has_table) {
-        a->table = nyx_table_decode(s->table->data, s->table->len,
-                                    s->large_pages, errp);
+        a->table = nyx_travelling_table_take(iommu, a->id, &s->table,
+                                             s->large_pages, errp);
         if (!a->table) {
-            error_prepend(errp, "domain '%s': ", a->id);
             goto fail;
         }
     }
@@ -226,7 +225,8 @@ static bool check_settings(NyxIommu *iommu, Error **errp)
 
 static GPtrArray *check_domains(NyxIommu *iommu, Error **errp)
 {
-    g_autoptr(GPtrArray) arrivals = g_ptr_array_new_with_free_func(free_arrival);
+    g_autoptr(GPtrArray) arrivals =
+        g_ptr_array_new_with_free_func(free_arrival);
     const NyxSavedDomain *s;
 
     QTAILQ_FOREACH(s, &iommu->saved.domains, next) {

@@ -9,7 +9,7 @@
 #include "qemu/osdep.h"
 #include "arrival.h"
 #include "departure.h"
-#include "table-codec.h"
+#include "travelling-table.h"
 
 /* Keep a list of saved elements in ascending order of a string of theirs. */
 #define INSERT_ORDERED(head, elm, key) \
@@ -43,9 +43,8 @@ static void save_domain(NyxSavedIommu *saved, NyxDomain *domain)
         .policy = nyx_saved_policy(&domain->policy),
         .invalidations = domain->invalidations,
         .has_table = domain->table,
-        .table = g_byte_array_new(),
+        .table = *nyx_domain_table_digest(domain),
     };
-    nyx_table_encode(domain->table, s->table);
     INSERT_ORDERED(&saved->domains, s, id);
 }
 

@@ -44,6 +44,7 @@ static void nyx_domain_sync_mirrors(NyxDomain *domain, uint64_t first,
 {
     NyxEndpoint *ep;
 
+    domain->stamp.generation = 0;
     QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
         nyx_mirror_sync(ep, first, last);
         nyx_vhost_tell_queues(ep);

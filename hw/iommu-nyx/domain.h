@@ -20,6 +20,7 @@
 #include "policy.h"
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
+#include "table-stamp.h"
 
 #define TYPE_NYX_DOMAIN "nyx-domain"
 OBJECT_DECLARE_SIMPLE_TYPE(NyxDomain, NYX_DOMAIN)
@@ -47,6 +48,7 @@ struct NyxDomain {
      */
     uint64_t generation;
     uint64_t invalidations;
+    NyxTableStamp stamp;
 
     QTAILQ_HEAD(, NyxEndpoint) endpoints;
     /*

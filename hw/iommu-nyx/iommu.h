@@ -52,6 +52,8 @@ struct NyxIommu {
     /* In use only while they are saved or loaded */
     NyxSavedIommu saved;
     NyxSavedFunctions saved_functions;
+    NyxSavedTables saved_tables;
+    GHashTable *arrived_tables;     /* id of a domain -> its table */
     NyxDigests digests;
 };
 

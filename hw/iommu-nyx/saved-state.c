@@ -157,7 +157,7 @@ static const VMStateDescription vmstate_domain = {
                        NyxSavedPolicy),
         VMSTATE_UINT64(invalidations, NyxSavedDomain),
         VMSTATE_BOOL(has_table, NyxSavedDomain),
-        VMSTATE_BYTES(table, NyxSavedDomain),
+        VMSTATE_UINT8_ARRAY(table.bytes, NyxSavedDomain, sizeof(NyxDigest)),
         VMSTATE_END_OF_LIST()
     },
 };
@@ -284,6 +284,32 @@ const VMStateDescription nyx_vmstate_saved_functions = {
     },
 };
 
+ZERO_BEFORE_LOAD(table_pre_load, NyxSavedTable)
+
+static const VMStateDescription vmstate_table = {
+    .name = "nyx-table",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_load_errp = table_pre_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BYTES(id, NyxSavedTable),
+        VMSTATE_BOOL(large_pages, NyxSavedTable),
+        VMSTATE_BYTES(table, NyxSavedTable),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+const VMStateDescription nyx_vmstate_saved_tables = {
+    .name = "nyx-iommu/tables",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_QTAILQ_V(list, NyxSavedTables, 1, vmstate_table, NyxSavedTable,
+                         next),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
 /* Life */
 
 static void free_bytes(GByteArray *bytes)
@@ -303,7 +329,6 @@ static void free_times(GArray *times)
 static void free_domain(NyxSavedDomain *domain)
 {
     free_bytes(domain->id);
-    free_bytes(domain->table);
     g_free(domain);
 }
 
@@ -359,6 +384,23 @@ void nyx_saved_functions_clear(NyxSavedFunctions *saved)
         QTAILQ_REMOVE(&saved->list, fn, next);
         free_bytes(fn->device);
         g_free(fn);
+    }
+}
+
+void nyx_saved_tables_init(NyxSavedTables *saved)
+{
+    QTAILQ_INIT(&saved->list);
+}
+
+void nyx_saved_tables_clear(NyxSavedTables *saved)
+{
+    NyxSavedTable *table;
+
+    while ((table = QTAILQ_FIRST(&saved->list))) {
+        QTAILQ_REMOVE(&saved->list, table, next);
+        free_bytes(table->id);
+        free_bytes(table->table);
+        g_free(table);
     }
 }
 

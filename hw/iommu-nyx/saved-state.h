@@ -20,6 +20,7 @@
 #include "policy.h"
 #include "qemu/queue.h"
 #include "quarantine.h"
+#include "table-stamp.h"
 
 typedef struct NyxSavedPolicy {
     uint32_t set;               /* as in NyxPolicyOverride */
@@ -43,7 +44,7 @@ typedef struct NyxSavedDomain {
     NyxSavedPolicy policy;
     uint64_t invalidations;
     bool has_table;
-    GByteArray *table;          /* see table-codec.h; empty: none */
+    NyxDigest table;            /* of it; see travelling-table.h */
     QTAILQ_ENTRY(NyxSavedDomain) next;
 } NyxSavedDomain;
 
@@ -96,6 +97,17 @@ typedef struct NyxSavedIommu {
     QTAILQ_HEAD(, NyxSavedEndpoint) endpoints;
 } NyxSavedIommu;
 
+typedef struct NyxSavedTable {
+    GByteArray *id;             /* of the domain */
+    bool large_pages;
+    GByteArray *table;          /* see table-codec.h */
+    QTAILQ_ENTRY(NyxSavedTable) next;
+} NyxSavedTable;
+
+typedef struct NyxSavedTables {
+    QTAILQ_HEAD(, NyxSavedTable) list;
+} NyxSavedTables;
+
 /* A function in quarantine; loaded after the device itself. */
 typedef struct NyxSavedFunction {
     GByteArray *device;
@@ -108,11 +120,6 @@ typedef struct NyxSavedFunctions {
     QTAILQ_HEAD(, NyxSavedFunction) list;
 } NyxSavedFunctions;
 
-/* See migration/digest.h. */
-typedef struct NyxDigest {
-    uint8_t bytes[32];
-} NyxDigest;
-
 /* Of the part before the PCI devices, of that after them, and the other's */
 typedef struct NyxDigests {
     NyxDigest iommu;
@@ -122,12 +129,16 @@ typedef struct NyxDigests {
 
 extern const VMStateDescription nyx_vmstate_saved_iommu;
 extern const VMStateDescription nyx_vmstate_saved_functions;
+extern const VMStateDescription nyx_vmstate_saved_tables;
 
 /* Empty them: before use, and after it. */
 void nyx_saved_iommu_init(NyxSavedIommu *saved);
 void nyx_saved_iommu_clear(NyxSavedIommu *saved);
 void nyx_saved_functions_init(NyxSavedFunctions *saved);
 void nyx_saved_functions_clear(NyxSavedFunctions *saved);
+
+void nyx_saved_tables_init(NyxSavedTables *saved);
+void nyx_saved_tables_clear(NyxSavedTables *saved);
 
 GByteArray *nyx_saved_string(const char *string);
 

@@ -5,10 +5,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Three sections of the stream.  The first comes before all PCI devices, which
- * access memory while they are loaded: domains, tables, assignments, states.
- * The second comes after them, and puts functions into quarantine once more.
- * The third is the digest of both.
+ * Three sections of the stream, beside those of tables (travelling-table.h).  The
+ * first comes before all PCI devices, which access memory while they are loaded:
+ * domains, assignments, states.  The second comes after them, and puts functions
+ * into quarantine once more.  The third is the digest of both.
  *
  * What arrives is checked as a whole before any of it is taken over.
  */
@@ -20,6 +20,7 @@
 #include "hw/pci/pcie.h"
 #include "nyx/migration/digest.h"
 #include "qapi/error.h"
+#include "travelling-table.h"
 #include "vmstate.h"
 
 /* Save */
@@ -47,7 +48,10 @@ static bool iommu_pre_save(void *opaque, Error **errp)
 
 static void iommu_post_save(void *opaque)
 {
-    nyx_saved_iommu_clear(&NYX_IOMMU(opaque)->saved);
+    NyxIommu *iommu = opaque;
+
+    nyx_saved_iommu_clear(&iommu->saved);
+    nyx_travelling_tables_done(iommu);
 }
 
 /* Take over */
@@ -59,6 +63,13 @@ static void load_domain(NyxIommu *iommu, Arrival *a)
     }
     a->domain->policy = a->policy;
     nyx_domain_replace_table(a->domain, g_steal_pointer(&a->table));
+    /* It was found to have that when it came. */
+    if (a->saved->has_table) {
+        a->domain->stamp = (NyxTableStamp) {
+            .generation = a->domain->generation,
+            .digest = a->saved->table,
+        };
+    }
     a->domain->invalidations = a->saved->invalidations;
 }
 
@@ -104,7 +115,8 @@ static void load_budget(NyxRecoveryBudget *budget, const NyxSavedEndpoint *s)
 static void load_endpoint(NyxIommu *iommu, GPtrArray *arrivals,
                           const NyxSavedEndpoint *s)
 {
-    NyxFunction *fn = nyx_arrival_find_device(iommu, (const char *)s->device->data);
+    NyxFunction *fn =
+        nyx_arrival_find_device(iommu, (const char *)s->device->data);
     NyxEndpoint *ep = fn->endpoint;
     Arrival *a = nyx_arrival_find(arrivals, (const char *)s->domain->data);
 
@@ -180,6 +192,7 @@ static bool iommu_post_load(void *opaque, int version_id, Error **errp)
         error_prepend(errp, "nyx-iommu: ");
     }
     nyx_saved_iommu_clear(&iommu->saved);
+    nyx_travelling_tables_done(iommu);
     return arrivals;
 }
 
@@ -360,6 +373,7 @@ void nyx_vmstate_prepare(PCIDevice *dev)
 
 void nyx_vmstate_init(NyxIommu *iommu)
 {
+    nyx_travelling_tables_init(iommu);
     nyx_saved_iommu_init(&iommu->saved);
     nyx_saved_functions_init(&iommu->saved_functions);
     vmstate_register(VMSTATE_IF(iommu), 0, &vmstate_functions, iommu);

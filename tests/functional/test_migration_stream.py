@@ -7,7 +7,7 @@ import random
 
 from nyxtest.migration import MigrationCase, await_migration
 from nyxtest.stream import (
-    DIGEST, FUNCTIONS, STATE, Loader, Stream, number)
+    DIGEST, FUNCTIONS, LATE_TABLES, STATE, TABLES, Loader, Stream, number)
 from nyxtest.vector import FOLDER as VECTORS
 from nyxtest.vector import known as known_of
 from nyxtest.vector import load as load_vector
@@ -139,7 +139,7 @@ class StructureTest(_StreamCase):
                                  'it is not the same')
 
     def test_truncated(self):
-        for name in STATE, FUNCTIONS, DIGEST:
+        for name in TABLES, STATE, FUNCTIONS, DIGEST:
             _, first, end = self.stream.section(name)
             for at in (first, first + 1, (first + end) // 2, end - 1):
                 self.assert_load_refused(Stream(self.stream.data[:at]))
@@ -171,20 +171,37 @@ class StructureTest(_StreamCase):
 
     def test_table(self):
         """Tables that there cannot be"""
-        state = self.stream.content(STATE)
+        tables = self.stream.content(TABLES)
         # 16 pages from 0x100 on to 0x20, one from 0x400 on to 0x30.
-        table = bytes([0x87, 0x10, 14, 64, 0x81, 0x2f, 0, 0])
-        at = [i for i in range(len(state) - 12)
-              if state[i:i + 5] == number(8) + table[:1]]
-        self.assertTrue(at, 'the table is not where it was')
-        at = at[0]
+        at = tables.index(number(8) + b'\x87')
+        table = tables[at + 4:at + 12]
         for bad in (table[:-1], table + b'\0', b'', b'\xff' * 8,
                     b'\x07\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02\0\0',
                     b'\x03\x01\0', b'\x01' * 7 + b'\x00'):
-            content = state[:at] + number(len(bad)) + bad + state[at + 12:]
+            content = tables[:at] + number(len(bad)) + bad + tables[at + 12:]
+            self.assert_load_refused(self.stream.replaced(TABLES, content),
+                                     'the table of mappings is damaged')
+
+    def test_other_table(self):
+        """One that is sound, and allows something else"""
+        tables = self.stream.content(TABLES)
+        at = tables.index(number(8) + b'\x87') + 4
+        other = tables[:at] + b'\x86' + tables[at + 1:]
+        for stream in (self.stream.replaced(TABLES, other),
+                       self.stream.replaced(LATE_TABLES, other)):
             self.assert_load_refused(
-                self.stream.replaced(STATE, content).signed(),
-                'the table of mappings is damaged')
+                stream, "the table of domain 'win' is not that of the source")
+
+    def test_no_table(self):
+        self.assert_load_refused(self.stream.without(TABLES),
+                                 "the table of domain 'win' has not come")
+        # It may come late.
+        tables = self.stream.content(TABLES)
+        answers, _ = self.load(self.stream.without(TABLES).replaced(
+            LATE_TABLES, tables), ('query-nyx-domains', {}))
+        self.assertEqual([domain['mapped-bytes'] for domain in
+                          answers[0]['return'] if domain['id'] == 'win'],
+                         [0x11000])
 
     def test_lengths(self):
         """A length that no memory could hold is not believed."""
@@ -194,7 +211,7 @@ class StructureTest(_StreamCase):
                 number(length) + b'0000:00:08.0\0'))
 
     def test_section_twice(self):
-        for name in STATE, FUNCTIONS, DIGEST:
+        for name in TABLES, LATE_TABLES, STATE, FUNCTIONS, DIGEST:
             answers, _ = self.load(self.stream.twice(name), *ASKED)
             self.assertTrue(answers is None or answers[-1])
 
@@ -208,7 +225,8 @@ class FuzzTest(_StreamCase):
         digest = self.digest_of(self.load(stream, *ASKED)[0])
         taken = 0
         for count in range(LOADS):
-            name = rng.choice((STATE, STATE, STATE, FUNCTIONS, DIGEST))
+            name = rng.choice((STATE, STATE, STATE, FUNCTIONS, DIGEST, TABLES,
+                               LATE_TABLES))
             content = stream.content(name)
             for _ in range(rng.choice((1, 1, 1, 2, 5))):
                 content = mutate(rng, content) or b'\0'

@@ -15,6 +15,7 @@ SECONDS = 60
 FULL, FOOTER = 4, 0x7e
 STATE, FUNCTIONS, DIGEST = 'nyx-iommu', 'nyx-iommu-functions', \
     'nyx-iommu-digest'
+TABLES, LATE_TABLES = 'nyx-iommu-tables', 'nyx-iommu-tables-late'
 
 
 class Stream:
