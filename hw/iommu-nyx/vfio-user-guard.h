@@ -50,6 +50,7 @@ typedef struct VuGuard {
     VuChannel dma;              /* to the DMA thread, without a twin socket */
     VuDevice facts;
     IOVATree *windows;          /* that the server has */
+    bool has_ram;               /* with one of them it got a descriptor */
     bool refused;               /* it has refused one, and that was said */
     QTAILQ_HEAD(, VuRequest) requests;  /* oldest first */
     uint16_t last_id;           /* of the relay's own requests */

@@ -202,12 +202,13 @@ static uint16_t new_id(VuGuard *g)
 }
 
 /*
- * A window of a contained server is but news to it: each access is checked when
- * it comes.  So the VM does not wait for it to take notice.
+ * A window is but news to a server that has no descriptor of RAM: each access is
+ * checked when it comes.  So the VM does not wait for it to take notice, and
+ * what holds the access up, a lock of stage 1 for one, cannot hold up the VM.
  */
 static bool windows_are_news(VuGuard *g)
 {
-    return g->contained && qatomic_read(&g->dev);
+    return !g->has_ram && qatomic_read(&g->dev);
 }
 
 static void send_window(VuGuard *g, VuRequest *req, VuMessage *msg)
@@ -275,6 +276,7 @@ static void pass_map(VuGuard *g, VuRequest *req, VuMessage *msg)
         nyx_vu_message_close_fds(msg);
         map->offset = 0;
     }
+    g->has_ram |= msg->fds;
     nyx_vu_window_added(g, map);
     send_window(g, req, msg);
 }
