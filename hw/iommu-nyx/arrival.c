@@ -92,6 +92,12 @@ static Arrival *check_domain(NyxIommu *iommu, const NyxSavedDomain *s,
         error_setg(errp, "domain '%s' is unmanaged and has a table", a->id);
         goto fail;
     }
+    /* Without one it would allow all RAM. */
+    if (managed && !s->has_table && s->default_map == NYX_DEFAULT_MAP_NONE) {
+        error_setg(errp, "domain '%s' has default-map=none and no table",
+                   a->id);
+        goto fail;
+    }
     if (s->has_table) {
         a->table = nyx_travelling_table_take(iommu, a->id, &s->table,
                                              s->large_pages, errp);
