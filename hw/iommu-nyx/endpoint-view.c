@@ -34,8 +34,8 @@ static MemTxResult nyx_trap_read(void *opaque, hwaddr addr, uint64_t *data,
 {
     NyxEndpoint *ep = opaque;
 
-    nyx_endpoint_fault(ep, nyx_endpoint_refusal(ep, addr, IOMMU_RO), NYX_ACCESS_R, addr,
-                       size, false);
+    nyx_endpoint_fault(ep, nyx_endpoint_refusal(ep, addr, IOMMU_RO),
+                       NYX_ACCESS_R, addr, size, false);
     *data = UINT64_MAX;
     return MEMTX_ACCESS_ERROR;
 }
@@ -45,8 +45,8 @@ static MemTxResult nyx_trap_write(void *opaque, hwaddr addr, uint64_t data,
 {
     NyxEndpoint *ep = opaque;
 
-    nyx_endpoint_fault(ep, nyx_endpoint_refusal(ep, addr, IOMMU_WO), NYX_ACCESS_W, addr,
-                       size, false);
+    nyx_endpoint_fault(ep, nyx_endpoint_refusal(ep, addr, IOMMU_WO),
+                       NYX_ACCESS_W, addr, size, false);
     return MEMTX_ACCESS_ERROR;
 }
 

@@ -46,7 +46,8 @@ bool nyx_policy_check(const NyxPolicyOverride *override, Error **errp);
 
 /*
  * Give a class the properties max-faults, fault-window-ms, on-fault-limit,
- * max-recoveries, scope, count-stage1 and recovery.  @get returns the override inside an instance,
+ * max-recoveries, scope, count-stage1 and recovery.  @get returns the override
+ * inside an instance,
  * @effective the policy in force; @changed is called after a property was set.
  */
 typedef struct NyxPolicyOwner {

@@ -60,7 +60,7 @@ typedef struct NyxSavedFault {
 } NyxSavedFault;
 
 typedef struct NyxSavedEndpoint {
-    GByteArray *device;         /* path of one of its functions, see vmstate.c */
+    GByteArray *device;         /* path of one of its functions */
     GByteArray *domain;
     uint32_t state;
     NyxSavedPolicy policy;

@@ -171,8 +171,8 @@ static void nyx_root_port_config_write(PCIDevice *port, uint32_t addr,
         object_ref(OBJECT(port));
         aio_bh_schedule_oneshot(iohandler_get_aio_context(), release_bh, port);
     }
-    if (ranges_overlap(addr, len, DPC_OFFSET, DPC_SIZE) && !msix_enabled(port) &&
-        !msi_enabled(port)) {
+    if (ranges_overlap(addr, len, DPC_OFFSET, DPC_SIZE) &&
+        !msix_enabled(port) && !msi_enabled(port)) {
         update_interrupt(port);
     }
 }

@@ -20,8 +20,8 @@
 
 /*
  * A function with requester ID @source has failed fatally: take the link down
- * and tell the guest.  False if @port is no such port, the guest has not enabled
- * containment, or the port has contained an error already.
+ * and tell the guest.  False if @port is no such port, if the guest has not
+ * enabled containment, or if the port has contained an error already.
  *
  * When the guest lets go of the port, nyx_iommu_port_released() is called, the
  * bus below is reset, and the link comes up.
