@@ -221,6 +221,22 @@ static bool contained_can_join(PCIDevice *dev, NyxDomain *domain, Error **errp)
     }
 }
 
+/* VT-d tells of what the guest maps only if the guest has to tell VT-d. */
+static bool hears_of_mappings(PCIDevice *dev, Error **errp)
+{
+    DeviceState *model = nyx_iommu_get()->stage1_model.dev;
+
+    if (nyx_backend_dma(dev) != NYX_BACKEND_DMA_MAPS || !model ||
+        !object_property_find(OBJECT(model), "caching-mode") ||
+        object_property_get_bool(OBJECT(model), "caching-mode", NULL)) {
+        return true;
+    }
+    error_setg(errp, "its %s backend has to hear of what the guest maps; leave "
+               "out stage1.caching-mode=off",
+               NyxBackend_str(nyx_device_backend(dev)));
+    return false;
+}
+
 bool nyx_backend_can_join(PCIDevice *dev, NyxDomain *domain, Error **errp)
 {
     NyxIsolation isolation = domain ? domain->isolation
@@ -228,6 +244,9 @@ bool nyx_backend_can_join(PCIDevice *dev, NyxDomain *domain, Error **errp)
     const char *why;
 
     if (!nyx_host_group_check(nyx_iommu_get(), dev, domain, errp)) {
+        return false;
+    }
+    if (!hears_of_mappings(dev, errp)) {
         return false;
     }
     if (isolation == NYX_ISOLATION_UNMANAGED) {

@@ -51,6 +51,16 @@ static bool contains_at_limit(NyxLimitAction action)
  */
 #define SAME_DMA_NS (50 * SCALE_US)
 
+/*
+ * Under @lock.  A time that is yet to come is that of a clock which was set
+ * back, or of a stream that lies.
+ */
+static bool may_report(const NyxPending *p, int64_t now)
+{
+    return p->reported_ns < 0 || p->reported_ns > now ||
+           now - p->reported_ns >= REPORT_INTERVAL_NS;
+}
+
 /* Under @lock: have the main loop report, now or when a second has passed. */
 static void schedule_report(NyxEndpoint *ep, int64_t now)
 {
@@ -60,7 +70,7 @@ static void schedule_report(NyxEndpoint *ep, int64_t now)
         return;
     }
     p->report = true;
-    if (p->reported_ns < 0 || now - p->reported_ns >= REPORT_INTERVAL_NS) {
+    if (may_report(p, now)) {
         qemu_bh_schedule(ep->bh);
     } else {
         timer_mod(ep->timer, p->reported_ns + REPORT_INTERVAL_NS);
@@ -116,8 +126,7 @@ static NyxPending take_pending(NyxEndpoint *ep, int64_t now)
     NyxPending *p = &ep->pending;
     NyxPending due = *p;
 
-    due.report = p->report && (p->reported_ns < 0 ||
-                               now - p->reported_ns >= REPORT_INTERVAL_NS);
+    due.report = p->report && may_report(p, now);
     if (due.report) {
         p->report = false;
         p->reported_ns = now;

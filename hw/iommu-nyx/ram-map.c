@@ -69,6 +69,21 @@ bool nyx_ram_map_overlaps_window(const NyxRamMap *map, uint64_t first,
     return false;
 }
 
+bool nyx_ram_map_windows_cover(const NyxRamMap *map, uint64_t first,
+                               uint64_t last)
+{
+    for (int i = 0; i < NYX_RAM_WINDOWS; i++) {
+        const NyxRamWindow *w = &map->window[i];
+
+        if (first - w->first < w->bytes) {
+            uint64_t end = w->first + w->bytes;
+
+            return last < end || nyx_ram_map_windows_cover(map, end, last);
+        }
+    }
+    return false;
+}
+
 /* A BAR that is backed by memory lies elsewhere. */
 static bool is_guest_ram(const NyxRamMap *map,
                          const MemoryRegionSection *section, uint64_t first)

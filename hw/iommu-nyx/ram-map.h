@@ -53,6 +53,10 @@ bool nyx_ram_map_in_window(const NyxRamMap *map, uint64_t address);
 bool nyx_ram_map_overlaps_window(const NyxRamMap *map, uint64_t first,
                                  uint64_t last);
 
+/* Does all of the range lie there? */
+bool nyx_ram_map_windows_cover(const NyxRamMap *map, uint64_t first,
+                               uint64_t last);
+
 /* Is every byte of the range RAM?  Holds for this moment. */
 bool nyx_ram_map_contains(NyxRamMap *map, uint64_t first, uint64_t last);
 

@@ -159,6 +159,7 @@ static void stage1_region_add(MemoryListener *listener,
     }
 }
 
+/* The region is split by others of the model; all parts come and go at once. */
 static void stage1_region_del(MemoryListener *listener,
                               MemoryRegionSection *section)
 {

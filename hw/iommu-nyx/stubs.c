@@ -24,7 +24,8 @@ bool nyx_iommu_allows_msi(PCIDevice *dev, uint64_t address, uint32_t data)
     return true;
 }
 
-IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova, bool write)
+IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova,
+                                      bool write, hwaddr gpa)
 {
     return IOMMU_RW;
 }

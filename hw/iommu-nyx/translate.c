@@ -365,28 +365,29 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
  * Of a translation that has just been found, for a backend that caches it.  A
  * backend that writes asks for both kinds of access, and waits until it has
  * them; so it may also read what the guest lets it only write, if the domain
- * allows that.
+ * allows that.  The guest, or the domain, may have changed meanwhile: then it
+ * gets for @gpa what it was found for.
  */
 static IOMMUAccessFlags found_permission(NyxEndpoint *ep, hwaddr iova,
-                                         bool write)
+                                         bool write, hwaddr gpa)
 {
     IOMMUAccessFlags asked = write ? IOMMU_WO : IOMMU_RO;
     Way way = current_way(ep);
     NyxTranslation second;
-    IOMMUTLBEntry first;
-    hwaddr address;
+    IOMMUTLBEntry first = { .perm = IOMMU_RW };
+    hwaddr address = iova;
 
     if (!way.domain || qatomic_read(&ep->blocked)) {
         return IOMMU_NONE;
     }
-    if (!way.stage1) {
-        nyx_endpoint_stage2(ep, way.domain, iova, &second);
-        return second.perm & IOMMU_RW;
-    }
-    if (!ask_stage1(way.stage1, iova, asked, 0, &first, &address)) {
+    if (way.stage1 &&
+        !ask_stage1(way.stage1, iova, asked, 0, &first, &address)) {
         return IOMMU_NONE;
     }
     nyx_endpoint_stage2(ep, way.domain, address, &second);
+    if ((second.gpa | (address & second.mask)) != gpa) {
+        return asked;
+    }
     return second.perm & (write ? IOMMU_RW : first.perm);
 }
 
@@ -400,14 +401,15 @@ static NyxEndpoint *endpoint_behind(AddressSpace *as)
            ? nyx_function_of(PCI_DEVICE(owner))->endpoint : NULL;
 }
 
-IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova, bool write)
+IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova,
+                                      bool write, hwaddr gpa)
 {
     NyxEndpoint *ep = endpoint_behind(as);
 
     if (!ep || nyx_endpoint_dma_mode(ep) == NYX_DMA_MODE_UNMANAGED) {
         return IOMMU_RW;
     }
-    return found_permission(ep, iova, write);
+    return found_permission(ep, iova, write, gpa);
 }
 
 static int nyx_notify_flag_changed(IOMMUMemoryRegion *mr,

@@ -168,11 +168,27 @@ static bool realize_x86(MachineState *machine, DeviceState *model,
     return true;
 }
 
+/* As many as any other IOMMU of a PC has: backends are told no more. */
+#define WIDTH_MAX   57
+
+static bool check_width(DeviceState *model, Error **errp)
+{
+    uint64_t bits = object_property_get_uint(OBJECT(model), "aw-bits",
+                                             &error_abort);
+
+    if (bits > WIDTH_MAX) {
+        error_setg(errp, "aw-bits must be at most %d", WIDTH_MAX);
+        return false;
+    }
+    return true;
+}
+
 static bool realize_model(MachineState *machine, DeviceState *model,
                           NyxStage1 stage1, Error **errp)
 {
     if (stage1 == NYX_STAGE1_VIRTIO) {
-        return qdev_realize(model, BUS(PC_MACHINE(machine)->pcibus), errp);
+        return check_width(model, errp) &&
+               qdev_realize(model, BUS(PC_MACHINE(machine)->pcibus), errp);
     }
     return realize_x86(machine, model, stage1, errp);
 }

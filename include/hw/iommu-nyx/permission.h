@@ -15,11 +15,12 @@
 #include "system/memory.h"
 
 /*
- * For @iova in @as, which has just been translated for a read or a write.
+ * For @iova in @as, which has just been translated to @gpa for a read or a
+ * write.  No more than that if it leads elsewhere by now.
  * IOMMU_RW if @as is not confined by a Nyx IOMMU: as QEMU has it.  BQL held,
  * inside an RCU read-side critical section.
  */
 IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova,
-                                      bool write);
+                                      bool write, hwaddr gpa);
 
 #endif
