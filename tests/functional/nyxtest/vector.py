@@ -20,6 +20,7 @@ FOLDER = ROOT / 'tests' / 'data'
 MEMORY = '2M'
 FIRMWARE_BYTES = 0x10000
 COLUMNS = 100
+CLOCK_NS = 10 ** 9
 ARGUMENTS = (
     '-object', 'nyx-domain,id=win,isolation=shared,default-map=none',
     '-object', 'nyx-domain,id=open,isolation=shared,max-faults=7',
@@ -55,7 +56,7 @@ def start(folder, options, *arguments):
 
 def _populate(vm):
     command = vm.monitor.command
-    vm.qtest('clock_step', 10 ** 9)
+    vm.qtest('clock_step', CLOCK_NS)
     for iova, gpa, size, access in ((0x100000, 0x20000, 0x10000, 'rw'),
                                     (0x400000, 0x30000, 0x1000, 'r'),
                                     (1 << 40, 0x40000, 0x1000, 'w')):
@@ -112,5 +113,8 @@ def load(path, folder):
     stream.write_bytes(lzma.decompress(
         base64.b64decode(''.join(vector['stream']))))
     vm = start(folder, vector['options'], *vector['arguments'], '-incoming',
-               f'file:{stream}')
+               'defer')
+    # The clock of a test does not travel.
+    vm.qtest('clock_step', CLOCK_NS)
+    vm.monitor.command('migrate-incoming', uri=f'file:{stream}')
     return vm, vector['known']
