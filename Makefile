@@ -20,6 +20,8 @@ NINJA = ninja -C $(BUILD) $(if $(JOBS),-j$(JOBS))
 # "make install" asks for it.
 PROGRAMS := qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
             storage-daemon/qemu-storage-daemon
+# What functional tests run beside them.
+TEST_PROGRAMS := nyx/tests/vfio-user/nyx-vfio-user-server
 
 .PHONY: all
 all: configured
@@ -57,7 +59,11 @@ configured: bootstrap
 demo: bootstrap-check all
 	@ACCEL='$(ACCEL)' scripts/demo $(if $(ACCEL),--accel $(ACCEL))
 
-check: bootstrap-check all
+.PHONY: test-programs
+test-programs: all
+	@$(NINJA) $(TEST_PROGRAMS)
+
+check: bootstrap-check test-programs
 	@scripts/check
 check-unit: configured
 	@scripts/check unit
@@ -65,7 +71,7 @@ check-qtest: configured
 	@scripts/check qtest
 check-qemu: configured
 	@scripts/check qemu
-check-functional: bootstrap-check all
+check-functional: bootstrap-check test-programs
 	@scripts/check functional
 
 .PHONY: check-sanitize bench

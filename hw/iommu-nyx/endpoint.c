@@ -66,7 +66,7 @@ static void schedule_report(NyxEndpoint *ep, int64_t now)
 {
     NyxPending *p = &ep->pending;
 
-    if (p->report) {
+    if (p->report && p->reported_ns <= now) {
         return;
     }
     p->report = true;
@@ -188,7 +188,10 @@ void nyx_endpoint_resume(NyxEndpoint *ep, NyxDeviceState state, bool report,
         };
         if (report && newest) {
             ep->pending.fault = *newest;
-            schedule_report(ep, nyx_endpoint_now());
+            ep->pending.report = true;
+            /* The clock, too, may be one that has yet to arrive. */
+            timer_mod(ep->timer, reported_ns < 0 ? 0 : reported_ns +
+                                 REPORT_INTERVAL_NS);
         }
         ep->state = state;
         qatomic_set(&ep->blocked, state != NYX_DEVICE_STATE_OPERATIONAL);
