@@ -29,25 +29,32 @@ enum {
 
 /* The trap: where every refused access ends. */
 
+/* What stage 1 refuses is the guest's doing, and recorded as such. */
+static MemTxResult record(const MemoryRegion *trap, hwaddr addr,
+                          NyxAccess access, unsigned size)
+{
+    NyxEndpoint *ep = (NyxEndpoint *)trap->owner;
+    NyxFaultType type = NYX_FAULT_TYPE_STAGE1;
+
+    if (trap != &ep->stage1_trap) {
+        type = nyx_endpoint_refusal(ep, addr, access == NYX_ACCESS_R
+                                              ? IOMMU_RO : IOMMU_WO);
+    }
+    nyx_endpoint_fault(ep, type, access, addr, size, false);
+    return MEMTX_ACCESS_ERROR;
+}
+
 static MemTxResult nyx_trap_read(void *opaque, hwaddr addr, uint64_t *data,
                                  unsigned size, MemTxAttrs attrs)
 {
-    NyxEndpoint *ep = opaque;
-
-    nyx_endpoint_fault(ep, nyx_endpoint_refusal(ep, addr, IOMMU_RO),
-                       NYX_ACCESS_R, addr, size, false);
     *data = UINT64_MAX;
-    return MEMTX_ACCESS_ERROR;
+    return record(opaque, addr, NYX_ACCESS_R, size);
 }
 
 static MemTxResult nyx_trap_write(void *opaque, hwaddr addr, uint64_t data,
                                   unsigned size, MemTxAttrs attrs)
 {
-    NyxEndpoint *ep = opaque;
-
-    nyx_endpoint_fault(ep, nyx_endpoint_refusal(ep, addr, IOMMU_WO),
-                       NYX_ACCESS_W, addr, size, false);
-    return MEMTX_ACCESS_ERROR;
+    return record(opaque, addr, NYX_ACCESS_W, size);
 }
 
 static const MemoryRegionOps nyx_trap_ops = {
@@ -58,34 +65,14 @@ static const MemoryRegionOps nyx_trap_ops = {
     .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
 };
 
-/* What stage 1 refuses is the guest's doing, and recorded as such. */
-
-static MemTxResult nyx_stage1_trap_read(void *opaque, hwaddr addr,
-                                        uint64_t *data, unsigned size,
-                                        MemTxAttrs attrs)
+/* A fault takes no lock but the endpoint's own. */
+static void init_trap(MemoryRegion *trap, AddressSpace *as, Object *owner,
+                      const char *name)
 {
-    nyx_endpoint_fault(opaque, NYX_FAULT_TYPE_STAGE1, NYX_ACCESS_R, addr, size,
-                       false);
-    *data = UINT64_MAX;
-    return MEMTX_ACCESS_ERROR;
+    memory_region_init_io(trap, owner, &nyx_trap_ops, trap, name, UINT64_MAX);
+    memory_region_enable_lockless_io(trap);
+    address_space_init(as, trap, name);
 }
-
-static MemTxResult nyx_stage1_trap_write(void *opaque, hwaddr addr,
-                                         uint64_t data, unsigned size,
-                                         MemTxAttrs attrs)
-{
-    nyx_endpoint_fault(opaque, NYX_FAULT_TYPE_STAGE1, NYX_ACCESS_W, addr, size,
-                       false);
-    return MEMTX_ACCESS_ERROR;
-}
-
-static const MemoryRegionOps nyx_stage1_trap_ops = {
-    .read_with_attrs = nyx_stage1_trap_read,
-    .write_with_attrs = nyx_stage1_trap_write,
-    .endianness = DEVICE_LITTLE_ENDIAN,
-    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
-    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
-};
 
 /* The view */
 
@@ -165,13 +152,9 @@ static void nyx_endpoint_init_trap(NyxEndpoint *ep)
 {
     Object *owner = OBJECT(ep);
 
-    memory_region_init_io(&ep->trap, owner, &nyx_trap_ops, ep, "nyx-trap",
-                          UINT64_MAX);
-    /* A fault takes no lock but the endpoint's own. */
-    memory_region_enable_lockless_io(&ep->trap);
+    init_trap(&ep->trap, &ep->trap_as, owner, "nyx-trap");
     memory_region_init_iommu(&ep->gate, sizeof(ep->gate), TYPE_NYX_GATE, owner,
                              "nyx-gate", UINT64_MAX);
-    address_space_init(&ep->trap_as, &ep->trap, "nyx-trap");
 }
 
 static void nyx_endpoint_init_view(NyxEndpoint *ep)
@@ -223,11 +206,8 @@ void nyx_endpoint_init_stage1_regions(NyxEndpoint *ep)
     NyxEndpointView *v = &ep->view;
     Object *owner = OBJECT(ep);
 
-    memory_region_init_io(&ep->stage1_trap, owner, &nyx_stage1_trap_ops, ep,
-                          "nyx-stage1-trap", UINT64_MAX);
-    memory_region_enable_lockless_io(&ep->stage1_trap);
-    address_space_init(&ep->stage1_trap_as, &ep->stage1_trap,
-                       "nyx-stage1-trap");
+    init_trap(&ep->stage1_trap, &ep->stage1_trap_as, owner,
+              "nyx-stage1-trap");
     memory_region_init_alias(&v->stage1, owner, "nyx-unmanaged",
                              ep->stage1.as->root, 0, UINT64_MAX);
     add_to_view(v, &v->stage1, VIEW_CONTENT, 0);

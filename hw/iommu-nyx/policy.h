@@ -47,8 +47,8 @@ bool nyx_policy_check(const NyxPolicyOverride *override, Error **errp);
 /*
  * Give a class the properties max-faults, fault-window-ms, on-fault-limit,
  * max-recoveries, scope, count-stage1 and recovery.  @get returns the override
- * inside an instance,
- * @effective the policy in force; @changed is called after a property was set.
+ * inside an instance, @effective the policy in force; @changed is called after
+ * a property was set.
  */
 typedef struct NyxPolicyOwner {
     NyxPolicyOverride *(*get)(Object *obj);
