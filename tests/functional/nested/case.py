@@ -6,8 +6,7 @@ import shutil
 import unittest
 from pathlib import Path
 
-from nyxtest.case import needs_nyx
-from nyxtest.errors import NyxTestError
+from nyxtest.case import image_or_skip, needs_nyx
 from nyxtest.paths import LOGS
 
 from .host import Host
@@ -45,12 +44,7 @@ class NestedTest(unittest.TestCase):
 
     @classmethod
     def _image(cls):
-        try:
-            return nested_image(cls.rare_module)
-        except NyxTestError as err:
-            if cls.rare_module:
-                raise unittest.SkipTest(str(err)) from err
-            raise
+        return image_or_skip(nested_image, cls.rare_module)
 
     @classmethod
     def setUpClass(cls):

@@ -25,6 +25,16 @@ needs_nyx = unittest.skipUnless(
     has_nyx(), f'the machine {machine_name()} has no nyx-iommu')
 
 
+def image_or_skip(make, rare_module):
+    """The image that make() has; without a kernel for a rare module, skip."""
+    try:
+        return make(rare_module)
+    except NyxTestError as err:
+        if rare_module:
+            raise unittest.SkipTest(str(err)) from err
+        raise
+
+
 class GuestTest(unittest.TestCase):
     """The tests of a class run in one guest, in the order of their names.
 
@@ -48,17 +58,8 @@ class GuestTest(unittest.TestCase):
         """Bring devices up in the guest after it has started."""
 
     @classmethod
-    def _image(cls):
-        try:
-            return guest_image(cls.rare_module)
-        except NyxTestError as err:
-            if cls.rare_module:
-                raise unittest.SkipTest(str(err)) from err
-            raise
-
-    @classmethod
     def setUpClass(cls):
-        image = cls._image()
+        image = image_or_skip(guest_image, cls.rare_module)
         folder = LOGS / f'{cls.__module__}.{cls.__name__}'
         shutil.rmtree(folder, ignore_errors=True)
         cls.vm = VM(image, folder, choose_accel(image)[0], cls.cpus,
