@@ -1,0 +1,82 @@
+/*
+ * Nyx IOMMU: properties of the IOMMU
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "iommu.h"
+#include "iommu-properties.h"
+#include "qapi/error.h"
+
+static int nyx_iommu_get_stage1(Object *obj, Error **errp)
+{
+    return NYX_IOMMU(obj)->stage1;
+}
+
+static void nyx_iommu_set_stage1(Object *obj, int value, Error **errp)
+{
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "stage1 cannot change while the VM runs");
+        return;
+    }
+    NYX_IOMMU(obj)->stage1 = value;
+}
+
+static int nyx_iommu_get_isolation(Object *obj, Error **errp)
+{
+    return NYX_IOMMU(obj)->default_isolation;
+}
+
+static void nyx_iommu_set_isolation(Object *obj, int value, Error **errp)
+{
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "default-isolation cannot change while the VM runs");
+        return;
+    }
+    NYX_IOMMU(obj)->default_isolation = value;
+}
+
+static NyxPolicyOverride *nyx_iommu_policy_override(Object *obj)
+{
+    return &NYX_IOMMU(obj)->policy;
+}
+
+static NyxPolicy nyx_iommu_policy_effective(Object *obj)
+{
+    return nyx_iommu_policy(NYX_IOMMU(obj));
+}
+
+static void nyx_iommu_policy_changed(Object *obj)
+{
+    NyxEndpoint *ep;
+
+    QTAILQ_FOREACH(ep, &NYX_IOMMU(obj)->endpoints, link) {
+        nyx_endpoint_update_policy(ep);
+    }
+}
+
+static const NyxPolicyOwner nyx_iommu_policy_owner = {
+    .get = nyx_iommu_policy_override,
+    .effective = nyx_iommu_policy_effective,
+    .changed = nyx_iommu_policy_changed,
+};
+
+void nyx_iommu_add_class_properties(ObjectClass *oc)
+{
+    object_class_property_add_enum(oc, "stage1", "NyxStage1",
+                                   &NyxStage1_lookup, nyx_iommu_get_stage1,
+                                   nyx_iommu_set_stage1);
+    object_class_property_set_description(oc, "stage1",
+        "IOMMU that the guest sees (none, the default; intel, amd, virtio)");
+    object_class_property_add_enum(oc, "default-isolation", "NyxIsolation",
+                                   &NyxIsolation_lookup,
+                                   nyx_iommu_get_isolation,
+                                   nyx_iommu_set_isolation);
+    object_class_property_set_description(oc, "default-isolation",
+        "For devices that name no domain (strict, the default; shared, "
+        "unmanaged)");
+    nyx_policy_add_class_properties(oc, &nyx_iommu_policy_owner);
+}
