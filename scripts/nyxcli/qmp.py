@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""A monitor behind a Unix socket, without threads."""
+
+import asyncio
+
+from .errors import Gone, NyxError, Refused
+
+CONNECT_SECONDS = 20
+
+
+class QmpMonitor:
+    """What vm.Vm asks of a monitor."""
+
+    def __init__(self, name, path):
+        # pylint: disable=import-outside-toplevel
+        from qemu.qmp import QMPClient
+        self.name = name
+        self._client = QMPClient('nyx')
+        self._client.logger.setLevel('CRITICAL')
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._connect(path)
+        except NyxError:
+            self._loop.close()
+            raise
+
+    def _connect(self, path):
+        # pylint: disable=import-outside-toplevel
+        from qemu.qmp import QMPError
+        try:
+            self._run(self._client.connect(str(path)), CONNECT_SECONDS)
+        except asyncio.TimeoutError:
+            raise NyxError(
+                f'{self.name} does not answer on {path} since '
+                f'{CONNECT_SECONDS} s; another program keeps that socket '
+                'busy, or QEMU hangs.') from None
+        except (QMPError, OSError, EOFError) as err:
+            cause = err
+            while cause.__cause__ or cause.__context__:
+                cause = cause.__cause__ or cause.__context__
+            why = getattr(cause, 'strerror', None) or str(cause) or \
+                'the connection was closed'
+            raise Gone(f'{self.name} does not answer on {path}: '
+                       f'{why.lower()}.') from err
+
+    def _run(self, coroutine, seconds):
+        return self._loop.run_until_complete(
+            asyncio.wait_for(coroutine, seconds))
+
+    def execute(self, command, arguments, seconds):
+        # pylint: disable=import-outside-toplevel
+        from qemu.qmp import ExecuteError, QMPError
+        try:
+            return self._run(self._client.execute(command, arguments),
+                             seconds)
+        except ExecuteError as err:
+            raise Refused(self.name, command, err.error_class,
+                          str(err)) from None
+        except asyncio.TimeoutError:
+            raise NyxError(f'{self.name} did not answer {command} within '
+                           f'{seconds:g} s; it goes on with it, or '
+                           'hangs.') from None
+        except (QMPError, OSError, EOFError) as err:
+            raise Gone(f'{self.name} ended before it answered {command}; '
+                       'see its log.') from err
+
+    async def _next_event(self):
+        """The next event; None if the connection ends first."""
+        event = asyncio.ensure_future(self._client.events.get())
+        ended = asyncio.ensure_future(self._ended())
+        try:
+            await asyncio.wait({event, ended},
+                               return_when=asyncio.FIRST_COMPLETED)
+            return event.result() if event.done() else None
+        finally:
+            for task in event, ended:
+                task.cancel()
+            await asyncio.gather(event, ended, return_exceptions=True)
+
+    async def _ended(self):
+        # pylint: disable=import-outside-toplevel
+        from qemu.qmp import Runstate
+        while self._client.runstate == Runstate.RUNNING:
+            await self._client.runstate_changed()
+
+    def event(self, seconds):
+        """The next event since the connection was made, or None in time."""
+        try:
+            event = self._run(self._next_event(), seconds)
+        except asyncio.TimeoutError:
+            return None
+        if event is None:
+            raise Gone(f'{self.name} has ended.')
+        return dict(event)
+
+    def close(self):
+        # pylint: disable=import-outside-toplevel
+        from qemu.qmp import QMPError
+        if self._loop.is_closed():
+            return
+        try:
+            self._run(self._client.disconnect(), CONNECT_SECONDS)
+        except (QMPError, OSError, EOFError, asyncio.TimeoutError):
+            pass                    # it is gone already
+        self._loop.close()
