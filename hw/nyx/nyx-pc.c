@@ -10,6 +10,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "hotplug-ports.h"
 #include "hw/core/boards.h"
 #include "hw/i386/pc.h"
 #include "nyx/include/hw/iommu-nyx/nyx-iommu.h"
@@ -20,6 +21,7 @@
 #include "qemu/error-report.h"
 #include "qemu/module.h"
 #include "stage1-model.h"
+#include "system/system.h"
 
 #define TYPE_NYX_PC         MACHINE_TYPE_NAME("pc-q35-nyx-11.1")
 #define NYX_PC_PARENT       MACHINE_TYPE_NAME("pc-q35-11.1")
@@ -36,6 +38,7 @@ typedef struct NyxPcState {
     PCMachineState parent_obj;
 
     QDict *stage1_options;      /* may be NULL */
+    int hotplug_ports;          /* -1: not said */
 } NyxPcState;
 
 DECLARE_OBJ_CHECKERS(NyxPcState, NyxPcClass, NYX_PC, TYPE_NYX_PC)
@@ -182,6 +185,42 @@ static void nyx_pc_set_stage1_options(Object *obj, Visitor *v, const char *name,
     npc->stage1_options = qobject_to(QDict, value);
 }
 
+static unsigned nyx_pc_hotplug_ports(NyxPcState *npc)
+{
+    if (npc->hotplug_ports >= 0) {
+        return npc->hotplug_ports;
+    }
+    return defaults_enabled() ? NYX_HOTPLUG_PORTS_DEFAULT : 0;
+}
+
+static void nyx_pc_get_hotplug_ports(Object *obj, Visitor *v, const char *name,
+                                     void *opaque, Error **errp)
+{
+    uint8_t value = nyx_pc_hotplug_ports(NYX_PC(obj));
+
+    visit_type_uint8(v, name, &value, errp);
+}
+
+static void nyx_pc_set_hotplug_ports(Object *obj, Visitor *v, const char *name,
+                                     void *opaque, Error **errp)
+{
+    uint8_t value;
+
+    if (DEVICE(nyx_pc_iommu(obj))->realized) {
+        error_setg(errp, "hotplug-ports cannot change while the VM runs");
+        return;
+    }
+    if (!visit_type_uint8(v, name, &value, errp)) {
+        return;
+    }
+    if (value > NYX_HOTPLUG_PORTS_MAX) {
+        error_setg(errp, "hotplug-ports must be at most %d; add more ports as "
+                   "-device nyx-root-port", NYX_HOTPLUG_PORTS_MAX);
+        return;
+    }
+    NYX_PC(obj)->hotplug_ports = value;
+}
+
 static void nyx_pc_add_options(ObjectClass *oc)
 {
     static const char *const options[] = {
@@ -205,6 +244,12 @@ static void nyx_pc_add_options(ObjectClass *oc)
     object_class_property_set_description(oc, "stage1-options",
         "Properties of the IOMMU that stage1 names, given as "
         "stage1.PROPERTY=VALUE");
+    object_class_property_add(oc, "hotplug-ports", "uint8",
+                              nyx_pc_get_hotplug_ports,
+                              nyx_pc_set_hotplug_ports, NULL, NULL);
+    object_class_property_set_description(oc, "hotplug-ports",
+        "Root ports for devices that are plugged in later without bus= "
+        "(default: 4; with -nodefaults: 0)");
 }
 
 static void nyx_pc_create_stage1(MachineState *machine, NyxIommu *iommu)
@@ -237,6 +282,9 @@ static void nyx_pc_init(MachineState *machine)
     q35->init(machine);
     /* Before the user's devices, in whatever order the options came. */
     nyx_pc_create_stage1(machine, iommu);
+    nyx_hotplug_ports_create(PC_MACHINE(machine)->pcibus,
+                             nyx_pc_hotplug_ports(NYX_PC(machine)),
+                             &error_fatal);
 }
 
 static void nyx_pc_instance_init(Object *obj)
@@ -245,6 +293,7 @@ static void nyx_pc_instance_init(Object *obj)
 
     object_property_add_child(obj, NYX_PC_IOMMU, iommu);
     object_unref(iommu);
+    NYX_PC(obj)->hotplug_ports = -1;
 }
 
 static void nyx_pc_instance_finalize(Object *obj)

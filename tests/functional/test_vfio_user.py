@@ -243,6 +243,26 @@ class WindowsTest(VfioUserCase):
         self.vm.unplug(4 << 3, 'vu1')
         self.assertEqual(blocked(), [])
 
+    def test_port_of_its_own(self):
+        """Without bus or address: behind a port that contains errors."""
+        servers = [self.serve(f'own{i}') for i in range(2)]
+        self.start(more=('-M', 'hotplug-ports=1', *(
+            item for server in servers for item in
+            ('-device', vfio_user(server.path.name, server.path)))))
+
+        def bus(name):
+            return self.command('qom-get', property='parent_bus',
+                                path=f'/machine/peripheral/{name}')
+        # The first port waits for what is plugged in.
+        for i, server in enumerate(servers):
+            self.assertEqual(bus(server.path.name),
+                             f'/machine/peripheral/nyx-port{i + 1}/'
+                             f'nyx-port{i + 1}')
+        self.assertEqual(bus('vu0'), '/machine/q35/pcie.0')
+        self.command('device_add', driver='nyx-testdev', id='late')
+        self.assertEqual(bus('late'),
+                         '/machine/peripheral/nyx-port0/nyx-port0')
+
     def test_unmanaged(self):
         self.start(',isolation=unmanaged')
         self.assertEqual(self.info()['dma'], 'unmanaged')
