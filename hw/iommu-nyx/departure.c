@@ -67,6 +67,7 @@ static void save_faults(NyxSavedEndpoint *s, NyxFaultLog *log)
         QTAILQ_INSERT_HEAD(&s->faults, sf, next);
     }
     s->total_faults = log->total;
+    memcpy(s->faults_by_type, log->by_type, sizeof(s->faults_by_type));
     s->faults_since_restart = log->since_restart;
     s->last_fault_ns = log->last_ns;
     s->fault_clock = log->clock;

@@ -24,6 +24,7 @@
 #include "fault.h"
 #include "function.h"
 #include "iotlb.h"
+#include "latency.h"
 #include "mirror.h"
 #include "qemu/thread.h"
 #include "stage1.h"
@@ -98,6 +99,7 @@ struct NyxEndpoint {
 
     uint64_t msi_delivered;     /* atomic */
     uint64_t msi_refused;       /* atomic */
+    NyxLatency latency;
     struct rcu_head rcu;
 };
 

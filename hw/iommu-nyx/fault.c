@@ -126,6 +126,7 @@ static NyxFaultVerdict count_fault(NyxFaultLog *log, NyxFaultType type,
     uint64_t steady_ns = nyx_steady_clock_read(&log->clock, now_ns);
 
     log->total++;
+    log->by_type[type]++;
     log->last_ns = now_ns;
     if (log->exempt & BIT(type)) {
         return NYX_FAULT_COUNTED;
@@ -213,6 +214,11 @@ uint64_t nyx_fault_log_in_window(const NyxFaultLog *log, int64_t now_ns)
 uint64_t nyx_fault_log_total(const NyxFaultLog *log)
 {
     return log->total;
+}
+
+uint64_t nyx_fault_log_total_of(const NyxFaultLog *log, NyxFaultType type)
+{
+    return log->by_type[type];
 }
 
 int64_t nyx_fault_log_last_ns(const NyxFaultLog *log)

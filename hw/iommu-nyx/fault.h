@@ -67,6 +67,7 @@ typedef struct NyxFaultLog {
     bool open;                  /* the next piece may continue it */
 
     uint64_t total;             /* faults, injected ones included */
+    uint64_t by_type[NYX_FAULT_TYPE__MAX];  /* the same by type */
     uint64_t since_restart;     /* of these, since the window was restarted */
     int64_t last_ns;            /* -1: never */
 
@@ -128,6 +129,7 @@ void nyx_fault_log_restart(NyxFaultLog *log);
  */
 uint64_t nyx_fault_log_in_window(const NyxFaultLog *log, int64_t now_ns);
 uint64_t nyx_fault_log_total(const NyxFaultLog *log);
+uint64_t nyx_fault_log_total_of(const NyxFaultLog *log, NyxFaultType type);
 int64_t nyx_fault_log_last_ns(const NyxFaultLog *log);   /* -1: never */
 
 /* n-th oldest of the times that count, n < times.used */

@@ -143,8 +143,12 @@ static MemTxResult nyx_msi_write(void *opaque, hwaddr addr, uint64_t data,
     uint16_t requester = nyx_endpoint_requester_id(ep);
     MSIMessage from = { .address = NYX_MSI_FIRST + addr, .data = data };
     MSIMessage to;
+    NyxSampler *sampler = &ep->latency.interrupts;
+    int64_t begin_ns =
+        nyx_sampler_begin(sampler, qatomic_read(&ep->iommu->latency_sampling));
     NyxMsiVerdict verdict = judge_write(ep, &from, size, attrs, &to);
 
+    nyx_sampler_end(sampler, begin_ns);
     if (verdict != NYX_MSI_DELIVER) {
         qatomic_inc(&ep->msi_refused);
         trace_nyx_msi_refuse(requester, from.address, data,

@@ -10,6 +10,8 @@
 #include "iommu.h"
 #include "iommu-properties.h"
 #include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "translate.h"
 
 static int nyx_iommu_get_stage1(Object *obj, Error **errp)
 {
@@ -37,6 +39,24 @@ static void nyx_iommu_set_isolation(Object *obj, int value, Error **errp)
         return;
     }
     NYX_IOMMU(obj)->default_isolation = value;
+}
+
+static void nyx_iommu_get_sampling(Object *obj, Visitor *v, const char *name,
+                                   void *opaque, Error **errp)
+{
+    visit_type_uint32(v, name, &NYX_IOMMU(obj)->latency_sampling, errp);
+}
+
+/* Also while the VM runs */
+static void nyx_iommu_set_sampling(Object *obj, Visitor *v, const char *name,
+                                   void *opaque, Error **errp)
+{
+    uint32_t interval;
+
+    if (visit_type_uint32(v, name, &interval, errp)) {
+        qatomic_set(&NYX_IOMMU(obj)->latency_sampling, interval);
+        nyx_translate_set_sampling(interval);
+    }
 }
 
 static NyxPolicyOverride *nyx_iommu_policy_override(Object *obj)
@@ -78,5 +98,11 @@ void nyx_iommu_add_class_properties(ObjectClass *oc)
     object_class_property_set_description(oc, "default-isolation",
         "For devices that name no domain (strict, the default; shared, "
         "unmanaged)");
+    object_class_property_add(oc, "latency-sampling", "uint32",
+                              nyx_iommu_get_sampling, nyx_iommu_set_sampling,
+                              NULL, NULL);
+    object_class_property_set_description(oc, "latency-sampling",
+        "One in so many DMA translations and interrupts is timed (default: 0, "
+        "none)");
     nyx_policy_add_class_properties(oc, &nyx_iommu_policy_owner);
 }

@@ -26,6 +26,7 @@ struct NyxIommu {
     NyxStage1 stage1;
     NyxIsolation default_isolation;
     NyxPolicyOverride policy;
+    uint32_t latency_sampling;  /* one in so many is timed; 0: off; atomic */
 
     PCIBus *bus;                /* root bus whose devices it serves */
     NyxStage1Model stage1_model;

@@ -119,6 +119,21 @@ static NyxServerInfo *query_server(PCIDevice *dev)
     return info;
 }
 
+/* With the lock of the log held */
+static NyxFaultCounts *query_fault_counts(const NyxFaultLog *log)
+{
+    NyxFaultCounts *c = g_new0(NyxFaultCounts, 1);
+
+    c->unmapped = nyx_fault_log_total_of(log, NYX_FAULT_TYPE_UNMAPPED);
+    c->permission = nyx_fault_log_total_of(log, NYX_FAULT_TYPE_PERMISSION);
+    c->blocked = nyx_fault_log_total_of(log, NYX_FAULT_TYPE_BLOCKED);
+    c->address_width =
+        nyx_fault_log_total_of(log, NYX_FAULT_TYPE_ADDRESS_WIDTH);
+    c->interrupt = nyx_fault_log_total_of(log, NYX_FAULT_TYPE_INTERRUPT);
+    c->stage1 = nyx_fault_log_total_of(log, NYX_FAULT_TYPE_STAGE1);
+    return c;
+}
+
 static NyxDeviceInfo *query_device(NyxFunction *fn)
 {
     NyxDeviceInfo *info = g_new0(NyxDeviceInfo, 1);
@@ -134,6 +149,7 @@ static NyxDeviceInfo *query_device(NyxFunction *fn)
     WITH_QEMU_LOCK_GUARD(&ep->lock) {
         info->fault_count = nyx_fault_log_in_window(&ep->log, now);
         info->total_faults = nyx_fault_log_total(&ep->log);
+        info->faults_by_type = query_fault_counts(&ep->log);
         info->last_fault_ns = nyx_fault_log_last_ns(&ep->log);
         info->has_last_fault_ns = info->last_fault_ns >= 0;
     }

@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "migration/qemu-file-types.h"
 #include "qapi/error.h"
+#include "qemu/cutils.h"
 #include "saved-state.h"
 
 /* Variable lengths: no more is allocated than the stream really has. */
@@ -190,6 +191,28 @@ static bool endpoint_pre_load(void *opaque, Error **errp)
     return true;
 }
 
+/* The length is part of the format: a new type needs a subsection. */
+QEMU_BUILD_BUG_ON(NYX_FAULT_TYPE__MAX != 6);
+
+static bool fault_types_needed(void *opaque)
+{
+    NyxSavedEndpoint *ep = opaque;
+
+    return !buffer_is_zero(ep->faults_by_type, sizeof(ep->faults_by_type));
+}
+
+static const VMStateDescription vmstate_fault_types = {
+    .name = "nyx-endpoint/fault-types",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = fault_types_needed,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64_ARRAY(faults_by_type, NyxSavedEndpoint,
+                             NYX_FAULT_TYPE__MAX),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
 static const VMStateDescription vmstate_endpoint = {
     .name = "nyx-endpoint",
     .version_id = 1,
@@ -219,6 +242,10 @@ static const VMStateDescription vmstate_endpoint = {
         VMSTATE_UINT64(msi_delivered, NyxSavedEndpoint),
         VMSTATE_UINT64(msi_refused, NyxSavedEndpoint),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_fault_types,
+        NULL
     },
 };
 

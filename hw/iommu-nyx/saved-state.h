@@ -67,6 +67,7 @@ typedef struct NyxSavedEndpoint {
 
     QTAILQ_HEAD(, NyxSavedFault) faults;    /* oldest first */
     uint64_t total_faults;
+    uint64_t faults_by_type[NYX_FAULT_TYPE__MAX];   /* 0 from an older QEMU */
     uint64_t faults_since_restart;
     int64_t last_fault_ns;
     NyxSteadyClock fault_clock;

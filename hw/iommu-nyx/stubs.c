@@ -13,6 +13,7 @@
 #include "nyx/monitor/hmp-nyx.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-nyx.h"
+#include "qapi/qapi-commands-nyx-metrics.h"
 
 static void not_supported(Error **errp)
 {
@@ -73,6 +74,11 @@ NyxFaultInfoList *qmp_query_nyx_faults(const char *device, bool has_limit,
         not_supported(errp);
     }
     return NULL;
+}
+
+NyxLatencyInfo *qmp_query_nyx_latency(Error **errp)
+{
+    return g_new0(NyxLatencyInfo, 1);
 }
 
 void qmp_nyx_assign_device(const char *device, const char *id, Error **errp)

@@ -361,6 +361,31 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
     return refuse_stage2(ep, iova, iova, flag, index);
 }
 
+/* The same, and time one in so many */
+static IOMMUTLBEntry nyx_translate_sampled(IOMMUMemoryRegion *mr, hwaddr iova,
+                                           IOMMUAccessFlags flag, int index)
+{
+    NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
+    uint32_t interval = qatomic_read(&ep->iommu->latency_sampling);
+    int64_t begin_ns = nyx_sampler_begin(&ep->latency.dma, interval);
+    IOMMUTLBEntry entry = nyx_translate(mr, iova, flag, index);
+
+    nyx_sampler_end(&ep->latency.dma, begin_ns);
+    return entry;
+}
+
+/*
+ * Either of both will do for a thread that translates at this moment.  So
+ * sampling costs nothing while it is off, not even a look whether it is.
+ */
+void nyx_translate_set_sampling(bool on)
+{
+    ObjectClass *oc = object_class_by_name(TYPE_NYX_TRANSLATE);
+    IOMMUMemoryRegionClass *imrc = IOMMU_MEMORY_REGION_CLASS(oc);
+
+    qatomic_set(&imrc->translate, on ? nyx_translate_sampled : nyx_translate);
+}
+
 /*
  * Of a translation that has just been found, for a backend that caches it.  A
  * backend that writes asks for both kinds of access, and waits until it has

@@ -28,4 +28,10 @@ void nyx_endpoint_stage2(NyxEndpoint *ep, NyxDomain *domain, uint64_t address,
 NyxFaultType nyx_endpoint_refusal(NyxEndpoint *ep, uint64_t address,
                                   IOMMUAccessFlags flag);
 
+/*
+ * Whether translations of all endpoints are timed, as often as
+ * NyxIommu.latency_sampling says.  BQL.
+ */
+void nyx_translate_set_sampling(bool on);
+
 #endif

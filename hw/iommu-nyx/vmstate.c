@@ -92,6 +92,7 @@ static void load_faults(NyxFaultLog *log, const NyxSavedEndpoint *s)
         nyx_fault_log_load_record(log, &fault);
     }
     log->total = s->total_faults;
+    memcpy(log->by_type, s->faults_by_type, sizeof(log->by_type));
     log->since_restart = s->faults_since_restart;
     log->last_ns = s->last_fault_ns;
     log->clock = s->fault_clock;

@@ -226,7 +226,7 @@ static void nyx_pc_add_options(ObjectClass *oc)
     static const char *const options[] = {
         "stage1", "default-isolation", "max-faults", "fault-window-ms",
         "on-fault-limit", "max-recoveries", "scope", "count-stage1",
-        "recovery",
+        "recovery", "latency-sampling",
     };
     ObjectClass *iommu = object_class_by_name(TYPE_NYX_IOMMU);
 
