@@ -99,7 +99,7 @@ def _command(commands, name, run, text, changes=True):
     return parser
 
 
-def register(commands):
+def add(commands):
     """Add the subcommand and its own subcommands."""
     parser = commands.add_parser(
         'host', help='prepare PCI devices of the host for VMs',

@@ -1,30 +1,58 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""The command line: subcommands register themselves with their parser."""
+"""The command line: each subcommand is a module with add()."""
 
 import argparse
+import difflib
+import re
 import sys
 
-from . import host
+from . import (assign, devices, domains, dump, faults, host, mapping, policy,
+               quarantine, status)
 from .errors import NyxError
 
-SUBCOMMANDS = (host,)
+SUBCOMMANDS = (status, devices, domains, faults, assign, mapping, quarantine,
+               policy, dump, host)
 
 
-def _parser():
-    parser = argparse.ArgumentParser(prog='nyx', description='Run and watch '
-                                     'virtual machines of Nyx.')
-    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+class Parser(argparse.ArgumentParser):
+    """Errors in one sentence, with the nearest word for a wrong one."""
+
+    def error(self, message):
+        match = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)",
+                          message)
+        if match:
+            word, choices = match.groups()
+            known = re.findall(r"'([^']*)'", choices)
+            close = difflib.get_close_matches(word, known, 1)
+            hint = f'did you mean "{close[0]}"?' if close else \
+                f'there are {", ".join(known)}.'
+            what = message.split(':')[0].removeprefix('argument ')
+            message = f'"{word}" is no {what}; {hint}'
+        else:
+            message = f'{message}; see "{self.prog} --help".'
+        print(f'nyx: {message}', file=sys.stderr)
+        sys.exit(2)
+
+
+def parser():
+    """The whole command line."""
+    top = Parser(prog='nyx', description='Run and watch virtual machines of '
+                 'Nyx.', epilog='"nyx COMMAND --help" explains a command. The '
+                 'exit status is 0 when all went well, 1 after an error, 2 '
+                 'when the command line is wrong.')
+    commands = top.add_subparsers(required=True, metavar='COMMAND',
+                                  title='commands')
     for module in SUBCOMMANDS:
-        module.register(commands)
-    return parser
+        module.add(commands)
+    return top
 
 
 def main(arguments=None):
     """Run a command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except NyxError as err:
         print(f'nyx: {err}', file=sys.stderr)
         return 1
@@ -33,4 +61,3 @@ def main(arguments=None):
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0

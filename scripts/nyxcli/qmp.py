@@ -3,10 +3,32 @@
 """A monitor behind a Unix socket, without threads."""
 
 import asyncio
+import socket
+import struct
 
 from .errors import Gone, NyxError, Refused
 
 CONNECT_SECONDS = 20
+
+
+def _connected(path):
+    """A socket; QEMU may still be busy with the client before us.
+
+    asyncio takes a full queue of a Unix socket for a connection, so the
+    kernel is told to wait.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
+                        struct.pack('ll', CONNECT_SECONDS, 0))
+        sock.connect(str(path))
+    except BlockingIOError:
+        sock.close()
+        raise asyncio.TimeoutError from None
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class QmpMonitor:
@@ -29,7 +51,8 @@ class QmpMonitor:
         # pylint: disable=import-outside-toplevel
         from qemu.qmp import QMPError
         try:
-            self._run(self._client.connect(str(path)), CONNECT_SECONDS)
+            self._run(self._client.connect(_connected(path)),
+                      CONNECT_SECONDS)
         except asyncio.TimeoutError:
             raise NyxError(
                 f'{self.name} does not answer on {path} since '

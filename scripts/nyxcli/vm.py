@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from . import virsh
-from .errors import NyxError
+from .errors import Gone, NyxError
 from .qmp import QmpMonitor
-from .rundir import run_dir, running, vm_dir
+from .rundir import NAME, run_dir, running, vm_dir
 
 COMMAND_SECONDS = 60
 
@@ -92,6 +92,14 @@ def _by_path(path):
     return Vm(name, QmpMonitor(name, path))
 
 
+def _socket_of(name, socket):
+    """Where its monitor is; None if it is not below the run directory."""
+    if not NAME.fullmatch(name):
+        return None
+    path = vm_dir(name) / f'{socket}.sock'
+    return path if path.is_socket() else None
+
+
 def connect(name=None, socket='qmp'):
     """A Vm: by name, by libvirt's name, by a socket's path, or the only one.
 
@@ -101,10 +109,15 @@ def connect(name=None, socket='qmp'):
         name = _the_only_one()
     elif '/' in name:
         return _by_path(name)
-    names = running()
-    if name in names:
-        return Vm(name, QmpMonitor(name, vm_dir(name) / f'{socket}.sock'))
+    path = _socket_of(name, socket)
+    if path is not None:
+        try:
+            return Vm(name, QmpMonitor(name, path))
+        except Gone as err:
+            ended = err             # its socket was left behind
+    else:
+        ended = None
     others = virsh.domains()
     if name in others:
         return Vm(name, virsh.LibvirtMonitor(name))
-    raise _not_found(name, [*names, *others])
+    raise ended or _not_found(name, [*running(), *others])

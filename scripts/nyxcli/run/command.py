@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""nyx run: start a VM from a short description."""
+
+import contextlib
+import os
+import signal
+import sys
+
+from ..errors import NyxError
+from ..options import command
+from ..output import print_json
+from .host import Host
+from .libvirt import domain_xml
+from .logpipe import Terminal
+from .loglevels import LEVELS
+from .qemu import command as qemu_command
+from .script import script
+from .spec import load
+from .supervisor import Supervisor
+
+
+def _terminal(spec):
+    """Where log lines go to beside the log."""
+    colour = sys.stderr.isatty() and not os.environ.get('NO_COLOR')
+    # The guest has the terminal; only what is wrong may disturb it.
+    wanted = LEVELS[:2] if spec['console']['type'] == 'stdio' else LEVELS
+    return Terminal(wanted, colour)
+
+
+class _Ask(Exception):
+    """A signal asks us to end."""
+
+
+def _raise_ask(_number, _frame):
+    raise _Ask
+
+
+@contextlib.contextmanager
+def _signals():
+    old = {number: signal.signal(number, _raise_ask)
+           for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _wait(supervisor, say):
+    """Until the VM ends; the first signal asks the guest, the next ends it."""
+    asked = False
+    while True:
+        try:
+            return supervisor.wait()
+        except _Ask:
+            if asked:
+                supervisor.kill()
+                continue
+            asked = True
+            say(f'asking the guest of "{supervisor.name}" to shut down; once '
+                'more ends the VM at once')
+            try:
+                supervisor.power_down()
+            except (NyxError, _Ask):
+                supervisor.kill()
+
+
+def _supervise(spec, host, terminal, ready):
+    """Run the VM from beginning to end; ready() is called in between."""
+    supervisor = Supervisor(spec, host, terminal)
+
+    def say(text):
+        supervisor.log.say('info', text)
+    with _signals():
+        try:
+            supervisor.start()
+            ready(say)
+            status = _wait(supervisor, say)
+            errors = [line.text for line in supervisor.log.last
+                      if line.level == 'error']
+        except _Ask:
+            raise NyxError(f'starting "{spec["name"]}" was '
+                           'interrupted.') from None
+        finally:
+            supervisor.end()
+    if status:
+        why = f': {errors[-1]}' if errors else ''
+        how = f'status {status}' if status > 0 else \
+            f'signal {signal.Signals(-status).name}'
+        raise NyxError(f'QEMU of "{spec["name"]}" ended with {how}{why}; see '
+                       f'{host.log}.')
+
+
+def _foreground(spec, host):
+    def ready(say):
+        say(f'"{spec["name"]}" runs, by {host.accel.upper()}; Ctrl-C asks the '
+            'guest to shut down')
+    _supervise(spec, host, _terminal(spec), ready)
+
+
+def _detached(spec, host):
+    """The VM in a process of its own; returns when the guest runs."""
+    read, write = os.pipe()
+    if os.fork():
+        os.close(write)
+        with os.fdopen(read) as answers:
+            answer = answers.read()
+        if answer != 'ready':
+            raise NyxError(answer or f'nyx ended while it started '
+                           f'"{spec["name"]}".')
+        print(f'{spec["name"]} runs; its log is {host.log}')
+        return
+    os.close(read)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+
+    def answer(text):
+        nonlocal write
+        if write is not None:
+            os.write(write, text.encode())
+            os.close(write)
+            write = None
+    status = 1
+    try:
+        _supervise(spec, host, None, lambda say: answer('ready'))
+        status = 0
+    except NyxError as err:
+        answer(str(err))
+    finally:
+        os._exit(status)
+
+
+def _run(options):
+    spec = load(options.spec)
+    if options.libvirt:
+        print(domain_xml(spec, Host(spec)))
+        return
+    host = Host(spec)
+    if options.json:
+        print_json({'name': spec['name'], 'accel': host.accel,
+                    'run-directory': str(host.run),
+                    'state-directory': str(host.state),
+                    'command': qemu_command(spec, host)})
+    elif options.print:
+        print(script(spec, host))
+    elif options.check:
+        print(f'{options.spec} is right.')
+    elif options.detach:
+        if spec['console']['type'] == 'stdio':
+            raise NyxError('console = "stdio" needs a terminal; leave out '
+                           '--detach, or choose another console.')
+        _detached(spec, host)
+    else:
+        _foreground(spec, host)
+
+
+def add(commands):
+    """Add the subcommand."""
+    parser = command(commands, 'run', _run, 'start a VM from a short '
+                     'description', 'It runs in the foreground, with its log '
+                     'on the terminal, unless --detach is given.')
+    parser.add_argument('spec', metavar='SPEC.toml', help='the description')
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--detach', action='store_true', help='come back when '
+                      'the guest runs')
+    what.add_argument('--check', action='store_true', help='only check the '
+                      'description')
+    what.add_argument('--print', action='store_true', help='print what would '
+                      'be done, as a shell script')
+    what.add_argument('--libvirt', action='store_true', help='print a '
+                      'description for libvirt ("virsh define")')

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""One line that QEMU says: level, component, and how it is shown."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from .loglevels import classify
+
+EVENT = re.compile(r'([a-z][a-z0-9_]*)(?: |$)')
+FROM_QEMU = re.compile(r'qemu-[\w-]+: (.*)')
+SEVERITY = re.compile(r'(?:^|: )(warning|info): ')
+COLOURS = {'error': '1;31', 'warn': '33', 'info': '32', 'debug': '36',
+           'trace': '2'}
+
+_classify = lru_cache(4096)(classify)
+
+
+@dataclass(frozen=True)
+class Line:
+    when: datetime
+    level: str
+    component: str
+    text: str
+    event: str = None           # name of the trace event, if it is one
+
+    def plain(self):
+        """As in the file: time with its zone, and milliseconds."""
+        return f'{self.when.isoformat(timespec="milliseconds")} ' \
+            f'{self.level:5} {self.component:10} {self.text}'
+
+    def coloured(self):
+        """As on a terminal: time of the day, level in colour."""
+        return f'\x1b[2m{self.when:%H:%M:%S}.' \
+            f'{self.when.microsecond // 1000:03}\x1b[0m ' \
+            f'\x1b[{COLOURS[self.level]}m{self.level:5}\x1b[0m ' \
+            f'{self.component:10} {self.text}'
+
+
+def parse(raw, when):
+    """A Line of what stood in QEMU's standard error."""
+    # A guest may have put anything into its own texts.
+    text = ''.join(char if char.isprintable() else '?' for char in raw)
+    said = FROM_QEMU.match(text)
+    if said:
+        text = said.group(1)
+        severity = SEVERITY.search(text)
+        level = {'warning': 'warn', 'info': 'info'}[severity.group(1)] \
+            if severity else 'error'
+        return Line(when, level, 'qemu', text)
+    event = EVENT.match(text)
+    known = _classify(event.group(1)) if event else None
+    if known:
+        return Line(when, known[1], known[0], text, event.group(1))
+    return Line(when, 'warn', 'guest', text)

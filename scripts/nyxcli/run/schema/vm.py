@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""The machine itself: processors, memory, firmware, boot, TPM."""
+
+from ..key import Key, Section
+from ..values import Bool, Choice, Cpus, File, Many, Properties, Size, Text, \
+    Whole
+from .policy import policy
+
+MIB = 1 << 20
+
+TOP = Section('', 'At the beginning of the file, before any table.', keys=(
+    Key('name', Text('[A-Za-z0-9][A-Za-z0-9_.-]{0,63}', 'a name of up to 64 '
+                     'letters, digits, ".", "_" and "-"'),
+        'Name of the VM; the other commands find it by this.', required=True),
+    Key('uuid', Text('[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}',
+                     'a UUID'),
+        'What the guest sees as its own UUID.', default_text='none'),
+    Key('clock', Choice(('utc', 'localtime')), "What the guest's clock of the "
+        'hardware shows.', default='utc'),
+    Key('rng', Bool(), 'A virtio device that gives the guest random numbers.',
+        default=True),
+))
+
+MACHINE = Section('machine', 'The machine ``nyx-pc``, and the policy of '
+                  'devices whose domain has none.', keys=(
+    Key('accel', Choice(('auto', 'kvm', 'tcg')), '"auto": KVM where '
+        '/dev/kvm can be opened.', default='auto'),
+    Key('stage1', Choice(('none', 'intel', 'amd', 'virtio')),
+        'IOMMU that the guest sees.', default='none', option='machine:stage1'),
+    Key('stage1-options', Properties(), 'Properties of that IOMMU.',
+        default_text='none'),
+    Key('default-isolation', Choice(('strict', 'shared', 'unmanaged')),
+        'For devices that name no domain.', default='strict',
+        option='machine:default-isolation'),
+    *policy('machine'),
+))
+
+CPUS = Section('cpus', 'Processors of the guest.', shorthand='count', keys=(
+    Key('count', Whole(1, 1024), 'How many the guest starts with.', default=1),
+    Key('max', Whole(1, 1024), 'How many there may be after hotplug.',
+        default_text='count'),
+    Key('sockets', Whole(1, 1024), 'Topology: sockets.',
+        default_text="QEMU's"),
+    Key('cores', Whole(1, 1024), 'Topology: cores of a socket.',
+        default_text="QEMU's"),
+    Key('threads', Whole(1, 2), 'Topology: threads of a core.',
+        default_text="QEMU's"),
+    Key('model', Text('[A-Za-z0-9][A-Za-z0-9_.,+=-]*', 'a CPU model of QEMU'),
+        'Model, with properties if wanted: "EPYC-Milan,x2apic=off".',
+        default_text='"host" with KVM, else "max"'),
+    Key('pin', Many(Cpus(), 1), 'For each processor in turn, the host CPUs '
+        'that it runs on; the last goes for all that follow.',
+        default_text='not pinned'),
+    Key('emulator-pin', Cpus(), "Host CPUs of QEMU's other threads.",
+        default_text='not pinned'),
+))
+
+MEMORY = Section('memory', 'Memory of the guest.', shorthand='size', keys=(
+    Key('size', Size(MIB), 'How much.', default=512 * MIB),
+    Key('hugepages', Choice(('2M', '1G')), 'Take it from pages of this size, '
+        'which the host has to have free.', default_text="the host's"),
+    Key('shared', Bool(), 'Let other processes share it; vhost-user and '
+        'vfio-user need that.', default_text='true if a device needs it'),
+    Key('preallocate', Bool(), 'Have all of it before the guest starts.',
+        default=False),
+    Key('lock', Bool(), 'Never swap it out.', default=False),
+    Key('host-node', Whole(0, 127), 'Take it from this NUMA node of the host.',
+        default_text='any'),
+))
+
+FIRMWARE = Section('firmware', 'What starts the guest.', shorthand='type',
+                   keys=(
+    Key('type', Choice(('bios', 'uefi')), 'SeaBIOS, or OVMF where the '
+        'descriptors in /usr/share/qemu/firmware say.', default='bios'),
+    Key('secure-boot', Bool(), 'Start only what is signed: OVMF with SMM, and '
+        "with Microsoft's keys enrolled.", default=False,
+        when=('type', ('uefi',))),
+    Key('code', File(), 'Firmware of your own.',
+        default_text='found on the host'),
+    Key('vars', File(), "The guest's UEFI variables, kept here.",
+        default_text='in the state directory', when=('type', ('uefi',))),
+    Key('template', File(), 'What vars is copied from when it is not there.',
+        default_text='found on the host', when=('type', ('uefi',))),
+))
+
+BOOT = Section('boot', 'What the firmware starts.', keys=(
+    Key('order', Many(Text(wanted='the id of a disk, NIC or other device')),
+        'Ids of devices to start from, the first choice first.',
+        default_text="the firmware's"),
+    Key('menu', Bool(), 'Ask the user.', default=False),
+    Key('kernel', File(), 'A kernel to start instead, without a boot loader.',
+        default_text='none'),
+    Key('initrd', File(), 'Its initial RAM disk.', default_text='none'),
+    Key('append', Text(wanted='text'), 'Its command line.',
+        default_text='none'),
+))
+
+TPM = Section('tpm', 'A TPM 2.0 by swtpm, which starts and ends with the VM.',
+              shorthand='enabled', keys=(
+    Key('enabled', Bool(), 'Have one.', default=False),
+    Key('model', Choice(('crb', 'tis')), 'How the guest talks to it.',
+        default='crb'),
+    Key('state', File(), 'Directory of what it remembers.',
+        default_text='in the state directory'),
+))
