@@ -3,6 +3,7 @@
 """nyx quarantine and nyx recover: cut a device off, and let it in again."""
 
 from .devices import show_one
+from .errors import NyxError, Refused
 from .options import command, vm_option
 from .vm import connect
 
@@ -16,8 +17,12 @@ def _quarantine(options):
 
 def _recover(options):
     with connect(options.vm) as vm:
-        vm.execute('nyx-recover-device', device=options.device,
-                   force=options.force or None)
+        try:
+            vm.execute('nyx-recover-device', device=options.device,
+                       force=options.force or None)
+        except Refused as err:
+            # QEMU speaks of QMP's arguments.
+            raise NyxError(str(err).replace('force=true', '--force')) from err
         show_one(vm, options.device, options.json)
 
 
