@@ -10,10 +10,10 @@
 #include "aer.h"
 #include "containment.h"
 #include "iommu.h"
+#include "limit-action.h"
 #include "msi-route.h"
 #include "qapi/error.h"
 #include "qapi/qapi-events-nyx.h"
-#include "system/runstate.h"
 #include "trace.h"
 #include "vfio-user-guard.h"
 
@@ -144,6 +144,27 @@ static void set_to_work(NyxEndpoint *ep)
     nyx_msi_routes_refresh();
 }
 
+/*
+ * What the policy names for a device that has just failed.  Removing it, and
+ * going back to a snapshot, begin once nobody is at work with it any more.
+ */
+static void escalate(NyxEndpoint *ep)
+{
+    static const NyxLimitAction actions[NYX_RECOVERY_LIMIT_ACTION__MAX] = {
+        [NYX_RECOVERY_LIMIT_ACTION_UNPLUG] = NYX_LIMIT_ACTION_UNPLUG,
+        [NYX_RECOVERY_LIMIT_ACTION_PAUSE_VM] = NYX_LIMIT_ACTION_PAUSE_VM,
+        [NYX_RECOVERY_LIMIT_ACTION_RESET_VM] = NYX_LIMIT_ACTION_RESET_VM,
+        [NYX_RECOVERY_LIMIT_ACTION_SHUTDOWN] = NYX_LIMIT_ACTION_SHUTDOWN,
+        [NYX_RECOVERY_LIMIT_ACTION_RESTORE_SNAPSHOT] =
+            NYX_LIMIT_ACTION_RESTORE_SNAPSHOT,
+    };
+    NyxRecoveryLimitAction named = ep->policy.on_recovery_limit;
+
+    if (named != NYX_RECOVERY_LIMIT_ACTION_FAIL) {
+        nyx_limit_action_start(ep, NYX_LIMIT_RECOVERIES, actions[named]);
+    }
+}
+
 static bool may_recover(NyxEndpoint *ep, bool force, const char *name,
                         Error **errp)
 {
@@ -167,6 +188,7 @@ static bool may_recover(NyxEndpoint *ep, bool force, const char *name,
                    "the last hour, and fails; recover it with force=true, or "
                    "remove it", name,
                    nyx_recovery_budget_used(&ep->budget, nyx_endpoint_now()));
+        escalate(ep);
         return false;
     }
     return true;
@@ -190,6 +212,9 @@ static bool recover(NyxEndpoint *ep, bool force, Error **errp)
     if (!reset_functions(ep, &local_err)) {
         cut_off(ep);
         step(ep, NYX_EVENT_RECOVERY_FAILED, error_get_pretty(local_err));
+        if (!force) {
+            escalate(ep);
+        }
         error_propagate_prepend(errp, local_err, "device '%s': ", name);
         return false;
     }
@@ -208,13 +233,26 @@ bool nyx_containment_recover(NyxEndpoint *ep, bool force, Error **errp)
     return true;
 }
 
+/* Then it is to leave, and not to come back. */
+static bool is_being_unplugged(NyxEndpoint *ep)
+{
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        if (DEVICE(fn->dev)->pending_deleted_event) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool recover_released(NyxEndpoint *ep, void *opaque)
 {
     Error *local_err = NULL;
 
     if (ep->state == NYX_DEVICE_STATE_QUARANTINED &&
         ep->policy.recovery == NYX_RECOVERY_AUTO &&
-        !recover(ep, false, &local_err)) {
+        !is_being_unplugged(ep) && !recover(ep, false, &local_err)) {
         /* The state tells so. */
         error_free(local_err);
     }
@@ -248,21 +286,32 @@ static GPtrArray *quarantine_at_limit(NyxEndpoint *ep, uint64_t faults)
 static void reset_at_limit(NyxEndpoint *ep, uint64_t faults)
 {
     g_autoptr(GPtrArray) taken = quarantine_at_limit(ep, faults);
+    Error *err = NULL;
 
     for (guint i = 0; i < taken->len; i++) {
-        /* If no recoveries are left the state tells so. */
-        if (!nyx_containment_recover(taken->pdata[i], false, NULL)) {
+        /* The first error is as good as any other. */
+        if (!nyx_containment_recover(taken->pdata[i], false,
+                                     err ? NULL : &err)) {
             nyx_aer_report(taken->pdata[i]);
         }
     }
+    nyx_limit_action_done(ep, NYX_LIMIT_FAULTS, NYX_LIMIT_ACTION_RESET_DEVICE,
+                          err);
 }
 
-/* The action is done; from here on faults count anew. */
-static void restart_count(NyxEndpoint *ep)
+/*
+ * Cut off what is then to go.  The guest hears of an error, but is not led
+ * through a recovery.
+ */
+static void leave_at_limit(NyxEndpoint *ep, NyxLimitAction action,
+                           uint64_t faults)
 {
-    WITH_QEMU_LOCK_GUARD(&ep->lock) {
-        nyx_fault_log_restart(&ep->log);
+    g_autoptr(GPtrArray) taken = quarantine_at_limit(ep, faults);
+
+    for (guint i = 0; i < taken->len; i++) {
+        nyx_aer_report(taken->pdata[i]);
     }
+    nyx_limit_action_start(ep, NYX_LIMIT_FAULTS, action);
 }
 
 void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
@@ -282,6 +331,7 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
     case NYX_LIMIT_ACTION_QUARANTINE:
         taken = quarantine_at_limit(ep, faults);
         tell_guest(taken);
+        nyx_limit_action_done(ep, NYX_LIMIT_FAULTS, action, NULL);
         break;
     case NYX_LIMIT_ACTION_RESET_DEVICE:
         reset_at_limit(ep, faults);
@@ -291,20 +341,17 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
         WITH_QEMU_LOCK_GUARD(&ep->lock) {
             ep->pending.restart = true;
         }
+        nyx_limit_action_done(ep, NYX_LIMIT_FAULTS, action, NULL);
         break;
-    case NYX_LIMIT_ACTION_PAUSE_VM:
-        restart_count(ep);
-        vm_stop(RUN_STATE_PAUSED);
-        break;
-    case NYX_LIMIT_ACTION_RESET_VM:
-        restart_count(ep);
-        qemu_system_reset_request(SHUTDOWN_CAUSE_HOST_ERROR);
-        break;
-    case NYX_LIMIT_ACTION_SHUTDOWN:
-        restart_count(ep);
-        qemu_system_shutdown_request(SHUTDOWN_CAUSE_HOST_ERROR);
+    case NYX_LIMIT_ACTION_UNPLUG:
+    case NYX_LIMIT_ACTION_RESTORE_SNAPSHOT:
+        leave_at_limit(ep, action, faults);
         break;
     default:
-        g_assert_not_reached();
+        /* The VM is in question, not the device: faults count anew. */
+        WITH_QEMU_LOCK_GUARD(&ep->lock) {
+            nyx_fault_log_restart(&ep->log);
+        }
+        nyx_limit_action_start(ep, NYX_LIMIT_FAULTS, action);
     }
 }

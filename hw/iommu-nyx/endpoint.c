@@ -36,12 +36,6 @@ int64_t nyx_endpoint_now(void)
 
 /* Faults */
 
-static bool contains_at_limit(NyxLimitAction action)
-{
-    return action == NYX_LIMIT_ACTION_QUARANTINE ||
-           action == NYX_LIMIT_ACTION_RESET_DEVICE;
-}
-
 #define REPORT_INTERVAL_NS NANOSECONDS_PER_SECOND
 
 /*
@@ -100,7 +94,7 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
         if (verdict == NYX_FAULT_LIMIT && !qatomic_read(&ep->blocked)) {
             ep->pending.limit = true;
             ep->pending.action = ep->policy.on_fault_limit;
-            contain = contains_at_limit(ep->pending.action);
+            contain = nyx_limit_action_contains(ep->pending.action);
             qatomic_set(&ep->blocked, contain);
             qemu_bh_schedule(ep->bh);
         }

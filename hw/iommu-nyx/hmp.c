@@ -99,11 +99,13 @@ void hmp_info_nyx_domains(Monitor *mon, const QDict *qdict)
                        " ranges, table of %" PRIu64 " bytes\n",
                        d->mapped_bytes, d->mappings, d->table_bytes);
         monitor_printf(mon, "  policy: %" PRIu32 " faults in %" PRIu32
-                       " ms, then %s; %" PRIu32 " recoveries an hour; "
-                       "scope %s\n", d->policy->max_faults,
+                       " ms, then %s; %" PRIu32 " recoveries an hour, "
+                       "then %s; scope %s\n", d->policy->max_faults,
                        d->policy->fault_window_ms,
                        NyxLimitAction_str(d->policy->on_fault_limit),
                        d->policy->max_recoveries,
+                       NyxRecoveryLimitAction_str(
+                           d->policy->on_recovery_limit),
                        NyxScope_str(d->policy->scope));
     }
 }

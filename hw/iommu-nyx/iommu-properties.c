@@ -59,6 +59,44 @@ static void nyx_iommu_set_sampling(Object *obj, Visitor *v, const char *name,
     }
 }
 
+static char *nyx_iommu_get_snapshot(Object *obj, Error **errp)
+{
+    return g_strdup(NYX_IOMMU(obj)->restore.snapshot);
+}
+
+/* Also while the VM runs: the snapshot is made later. */
+static void nyx_iommu_set_snapshot(Object *obj, const char *value, Error **errp)
+{
+    NyxRestore *restore = &NYX_IOMMU(obj)->restore;
+
+    g_free(restore->snapshot);
+    restore->snapshot = *value ? g_strdup(value) : NULL;
+}
+
+static void nyx_iommu_get_max_restores(Object *obj, Visitor *v,
+                                       const char *name, void *opaque,
+                                       Error **errp)
+{
+    visit_type_uint32(v, name, &NYX_IOMMU(obj)->restore.max, errp);
+}
+
+static void nyx_iommu_set_max_restores(Object *obj, Visitor *v,
+                                       const char *name, void *opaque,
+                                       Error **errp)
+{
+    uint32_t max;
+
+    if (!visit_type_uint32(v, name, &max, errp)) {
+        return;
+    }
+    if (max > NYX_MAX_RESTORES_LIMIT) {
+        error_setg(errp, "%s must be at most %d", name,
+                   NYX_MAX_RESTORES_LIMIT);
+        return;
+    }
+    NYX_IOMMU(obj)->restore.max = max;
+}
+
 static NyxPolicyOverride *nyx_iommu_policy_override(Object *obj)
 {
     return &NYX_IOMMU(obj)->policy;
@@ -104,5 +142,15 @@ void nyx_iommu_add_class_properties(ObjectClass *oc)
     object_class_property_set_description(oc, "latency-sampling",
         "One in so many DMA translations and interrupts is timed (default: 0, "
         "none)");
+    object_class_property_add_str(oc, "recovery-snapshot",
+                                  nyx_iommu_get_snapshot,
+                                  nyx_iommu_set_snapshot);
+    object_class_property_set_description(oc, "recovery-snapshot",
+        "Internal snapshot that the action restore-snapshot goes back to");
+    object_class_property_add(oc, "max-restores", "uint32",
+                              nyx_iommu_get_max_restores,
+                              nyx_iommu_set_max_restores, NULL, NULL);
+    object_class_property_set_description(oc, "max-restores",
+        "Times within an hour that it may do so (default: 3)");
     nyx_policy_add_class_properties(oc, &nyx_iommu_policy_owner);
 }

@@ -570,6 +570,12 @@ static void nyx_iommu_instance_init(Object *obj)
 
     QTAILQ_INIT(&iommu->domains);
     QTAILQ_INIT(&iommu->endpoints);
+    nyx_restore_init(&iommu->restore);
+}
+
+static void nyx_iommu_instance_finalize(Object *obj)
+{
+    nyx_restore_destroy(&NYX_IOMMU(obj)->restore);
 }
 
 static void nyx_iommu_class_init(ObjectClass *oc, const void *data)
@@ -591,6 +597,7 @@ static const TypeInfo nyx_iommu_info = {
     .parent = TYPE_DEVICE,
     .instance_size = sizeof(NyxIommu),
     .instance_init = nyx_iommu_instance_init,
+    .instance_finalize = nyx_iommu_instance_finalize,
     .class_init = nyx_iommu_class_init,
 };
 

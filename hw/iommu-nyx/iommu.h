@@ -13,6 +13,7 @@
 
 #include "endpoint.h"
 #include "ram-map.h"
+#include "restore.h"
 #include "saved-state.h"
 
 typedef struct NyxIommuStats {
@@ -43,6 +44,8 @@ struct NyxIommu {
     QTAILQ_HEAD(, NyxEndpoint) endpoints;   /* in order of creation */
     NyxFunction *plugging;      /* may be realized, and is not yet */
     NyxIommuStats stats;
+    NyxRestore restore;         /* stays here when state is loaded */
+    GPtrArray *restore_requests;    /* see limit-action.c; NULL: none */
     /* Of endpoints and domains that are gone, so that totals never go back. */
     uint64_t past_faults;
     uint64_t past_msi_delivered;

@@ -22,6 +22,7 @@ const NyxPolicy nyx_policy_default = {
     .scope = NYX_SCOPE_DEVICE,
     .count_stage1 = true,
     .recovery = NYX_RECOVERY_MANUAL,
+    .on_recovery_limit = NYX_RECOVERY_LIMIT_ACTION_FAIL,
 };
 
 typedef struct NyxPolicyFieldInfo {
@@ -65,8 +66,8 @@ static const NyxPolicyFieldInfo nyx_policy_fields[NYX_POLICY__MAX] = {
         .name = "on-fault-limit", .type = "NyxLimitAction",
         FIELD(on_fault_limit), .lookup = &NyxLimitAction_lookup,
         .help = "What happens past the limit (quarantine, report, "
-                "reset-device, pause-vm, reset-vm, shutdown; machine: "
-                "quarantine)",
+                "reset-device, pause-vm, reset-vm, shutdown, unplug, "
+                "restore-snapshot; machine: quarantine)",
     },
     [NYX_POLICY_MAX_RECOVERIES] = {
         .name = "max-recoveries", .type = "uint32", FIELD(max_recoveries),
@@ -89,6 +90,12 @@ static const NyxPolicyFieldInfo nyx_policy_fields[NYX_POLICY__MAX] = {
         .lookup = &NyxRecovery_lookup,
         .help = "Who begins a recovery (manual: the operator; auto: also the "
                 "guest, by a nyx-root-port; machine: manual)",
+    },
+    [NYX_POLICY_ON_RECOVERY_LIMIT] = {
+        .name = "on-recovery-limit", .type = "NyxRecoveryLimitAction",
+        FIELD(on_recovery_limit), .lookup = &NyxRecoveryLimitAction_lookup,
+        .help = "What happens when a device fails (fail, unplug, pause-vm, "
+                "reset-vm, shutdown, restore-snapshot; machine: fail)",
     },
 };
 

@@ -23,6 +23,7 @@ typedef enum NyxPolicyField {
     NYX_POLICY_SCOPE,
     NYX_POLICY_COUNT_STAGE1,
     NYX_POLICY_RECOVERY,
+    NYX_POLICY_ON_RECOVERY_LIMIT,
     NYX_POLICY__MAX,
 } NyxPolicyField;
 
@@ -30,6 +31,15 @@ typedef struct NyxPolicyOverride {
     uint32_t set;               /* bit n: field n of values is in force */
     NyxPolicy values;
 } NyxPolicyOverride;
+
+/* Does the action cut the device off before anything else? */
+static inline bool nyx_limit_action_contains(NyxLimitAction action)
+{
+    return action == NYX_LIMIT_ACTION_QUARANTINE ||
+           action == NYX_LIMIT_ACTION_RESET_DEVICE ||
+           action == NYX_LIMIT_ACTION_UNPLUG ||
+           action == NYX_LIMIT_ACTION_RESTORE_SNAPSHOT;
+}
 
 /* What holds where nobody says otherwise. */
 extern const NyxPolicy nyx_policy_default;
@@ -45,10 +55,9 @@ void nyx_policy_merge(NyxPolicyOverride *override,
 bool nyx_policy_check(const NyxPolicyOverride *override, Error **errp);
 
 /*
- * Give a class the properties max-faults, fault-window-ms, on-fault-limit,
- * max-recoveries, scope, count-stage1 and recovery.  @get returns the override
- * inside an instance, @effective the policy in force; @changed is called after
- * a property was set.
+ * Give a class one property for each field of the policy, of its QAPI name.
+ * @get returns the override inside an instance, @effective the policy in force;
+ * @changed is called after a property was set.
  */
 typedef struct NyxPolicyOwner {
     NyxPolicyOverride *(*get)(Object *obj);

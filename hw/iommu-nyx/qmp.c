@@ -318,6 +318,8 @@ void qmp_nyx_set_policy(const char *device, const char *id,
                         bool has_scope, NyxScope scope,
                         bool has_count_stage1, bool count_stage1,
                         bool has_recovery, NyxRecovery recovery,
+                        bool has_on_recovery_limit,
+                        NyxRecoveryLimitAction on_recovery_limit,
                         Error **errp)
 {
     NyxPolicyOverride new = {
@@ -327,7 +329,8 @@ void qmp_nyx_set_policy(const char *device, const char *id,
                has_max_recoveries << NYX_POLICY_MAX_RECOVERIES |
                has_scope << NYX_POLICY_SCOPE |
                has_count_stage1 << NYX_POLICY_COUNT_STAGE1 |
-               has_recovery << NYX_POLICY_RECOVERY,
+               has_recovery << NYX_POLICY_RECOVERY |
+               has_on_recovery_limit << NYX_POLICY_ON_RECOVERY_LIMIT,
         .values = {
             .max_faults = max_faults,
             .fault_window_ms = fault_window_ms,
@@ -336,6 +339,7 @@ void qmp_nyx_set_policy(const char *device, const char *id,
             .scope = scope,
             .count_stage1 = count_stage1,
             .recovery = recovery,
+            .on_recovery_limit = on_recovery_limit,
         },
     };
     NyxFunction *fn;
@@ -348,7 +352,7 @@ void qmp_nyx_set_policy(const char *device, const char *id,
     if (!new.set) {
         error_setg(errp, "give at least one of max-faults, fault-window-ms, "
                    "on-fault-limit, max-recoveries, scope, count-stage1, "
-                   "recovery");
+                   "recovery, on-recovery-limit");
         return;
     }
     if (!nyx_policy_check(&new, errp)) {

@@ -26,6 +26,8 @@ NyxIommuInfo *nyx_query_iommu(NyxIommu *iommu)
     }
     info->enabled = true;
     info->stage1 = iommu->stage1;
+    info->recovery_snapshot = g_strdup(iommu->restore.snapshot);
+    info->restores = nyx_restore_count(&iommu->restore);
     info->fault_events = iommu->past_faults;
     info->interrupts->delivered = iommu->past_msi_delivered;
     info->interrupts->refused = iommu->past_msi_refused;

@@ -110,6 +110,23 @@ static const VMStateInfo info_times = {
         return true; \
     }
 
+static bool has_on_recovery_limit(void *opaque)
+{
+    return ((NyxSavedPolicy *)opaque)->has_on_recovery_limit;
+}
+
+static const VMStateDescription vmstate_on_recovery_limit = {
+    .name = "nyx-policy/on-recovery-limit",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = has_on_recovery_limit,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(has_on_recovery_limit, NyxSavedPolicy),
+        VMSTATE_UINT32(on_recovery_limit, NyxSavedPolicy),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
 static const VMStateDescription vmstate_policy = {
     .name = "nyx-policy",
     .version_id = 1,
@@ -124,6 +141,10 @@ static const VMStateDescription vmstate_policy = {
         VMSTATE_BOOL(count_stage1, NyxSavedPolicy),
         VMSTATE_UINT32(recovery, NyxSavedPolicy),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_on_recovery_limit,
+        NULL
     },
 };
 
@@ -453,6 +474,11 @@ const char *nyx_saved_get_string(const GByteArray *saved, const char *what,
     return (const char *)saved->data;
 }
 
+static bool sets_on_recovery_limit(uint32_t set)
+{
+    return set & BIT(NYX_POLICY_ON_RECOVERY_LIMIT);
+}
+
 NyxSavedPolicy nyx_saved_policy(const NyxPolicyOverride *policy)
 {
     return (NyxSavedPolicy) {
@@ -464,6 +490,8 @@ NyxSavedPolicy nyx_saved_policy(const NyxPolicyOverride *policy)
         .scope = policy->values.scope,
         .count_stage1 = policy->values.count_stage1,
         .recovery = policy->values.recovery,
+        .has_on_recovery_limit = sets_on_recovery_limit(policy->set),
+        .on_recovery_limit = policy->values.on_recovery_limit,
     };
 }
 
@@ -480,12 +508,15 @@ bool nyx_saved_get_policy(const NyxSavedPolicy *saved,
             .scope = saved->scope,
             .count_stage1 = saved->count_stage1,
             .recovery = saved->recovery,
+            .on_recovery_limit = saved->on_recovery_limit,
         },
     };
     if (saved->set >> NYX_POLICY__MAX ||
         saved->on_fault_limit >= NYX_LIMIT_ACTION__MAX ||
         saved->scope >= NYX_SCOPE__MAX ||
-        saved->recovery >= NYX_RECOVERY__MAX) {
+        saved->recovery >= NYX_RECOVERY__MAX ||
+        saved->on_recovery_limit >= NYX_RECOVERY_LIMIT_ACTION__MAX ||
+        saved->has_on_recovery_limit != sets_on_recovery_limit(saved->set)) {
         error_setg(errp, "a policy has values that there are not");
         return false;
     }

@@ -31,6 +31,9 @@ typedef struct NyxSavedPolicy {
     uint32_t scope;
     bool count_stage1;
     uint32_t recovery;
+    /* In a subsection, which is there if @set names it */
+    bool has_on_recovery_limit;
+    uint32_t on_recovery_limit;
 } NyxSavedPolicy;
 
 typedef struct NyxSavedDomain {

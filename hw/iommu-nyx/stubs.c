@@ -117,6 +117,8 @@ void qmp_nyx_set_policy(const char *device, const char *id,
                         bool has_scope, NyxScope scope,
                         bool has_count_stage1, bool count_stage1,
                         bool has_recovery, NyxRecovery recovery,
+                        bool has_on_recovery_limit,
+                        NyxRecoveryLimitAction on_recovery_limit,
                         Error **errp)
 {
     not_supported(errp);

@@ -226,7 +226,8 @@ static void nyx_pc_add_options(ObjectClass *oc)
     static const char *const options[] = {
         "stage1", "default-isolation", "max-faults", "fault-window-ms",
         "on-fault-limit", "max-recoveries", "scope", "count-stage1",
-        "recovery", "latency-sampling",
+        "recovery", "latency-sampling", "on-recovery-limit",
+        "recovery-snapshot", "max-restores",
     };
     ObjectClass *iommu = object_class_by_name(TYPE_NYX_IOMMU);
 

@@ -53,7 +53,8 @@ def populate(vm):
     command('nyx-map', domain='win', iova=READ_ONLY, gpa=SOURCE, size=PAGE,
             access='r')
     command('nyx-unmap', domain='open', iova=0x10000, size=0x4000)
-    command('nyx-set-policy', device='nic', max_faults=3)
+    command('nyx-set-policy', device='nic', max_faults=3,
+            on_recovery_limit='pause-vm')
     command('nyx-set-policy', device='free', fault_window_ms=1000,
             on_fault_limit='report')
     command('nyx-set-policy', domain='open', max_recoveries=1)

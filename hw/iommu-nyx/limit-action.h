@@ -1,0 +1,34 @@
+/*
+ * Nyx IOMMU: what a policy names for a limit
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Actions on the VM, and those that take the device out of it.  Each ends with
+ * the event NYX_LIMIT_ACTION, whether it could be done or not.
+ *
+ * Locking: BQL, in the main loop; never inside a device's DMA.
+ */
+
+#ifndef HW_IOMMU_NYX_LIMIT_ACTION_H
+#define HW_IOMMU_NYX_LIMIT_ACTION_H
+
+#include "endpoint.h"
+
+/*
+ * The action is done or, with @err, could not be: tell the world.  Takes over
+ * @err, which says why in one sentence.
+ */
+void nyx_limit_action_done(NyxEndpoint *ep, NyxLimit limit,
+                           NyxLimitAction action, Error *err);
+
+/*
+ * Begin one of pause-vm, reset-vm, shutdown, unplug and restore-snapshot.  For
+ * the last two the endpoint is cut off already, and stays so if they cannot be
+ * done.  The endpoint and its devices are still there when this returns.
+ */
+void nyx_limit_action_start(NyxEndpoint *ep, NyxLimit limit,
+                            NyxLimitAction action);
+
+#endif
