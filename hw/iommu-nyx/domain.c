@@ -21,6 +21,7 @@
 #include "qom/object_interfaces.h"
 #include "ram-table.h"
 #include "trace.h"
+#include "vfio-migration.h"
 #include "vhost-queues.h"
 
 /*
@@ -90,6 +91,9 @@ static NyxPageTable *nyx_domain_new_table(NyxDomain *domain, Error **errp)
 
     if (domain->default_map == NYX_DEFAULT_MAP_NONE) {
         return nyx_page_table_new(domain->large_pages);
+    }
+    if (!nyx_vfio_migration_allows_table(domain, errp)) {
+        return NULL;
     }
     table = nyx_ram_table_new(&domain->iommu->ram, domain->large_pages);
     if (!table ||

@@ -17,6 +17,7 @@
 #include "system/address-spaces.h"
 #include "trace.h"
 #include "translate.h"
+#include "vfio-migration.h"
 
 /* Priorities inside the view's root */
 enum {
@@ -106,6 +107,7 @@ void nyx_endpoint_show(NyxEndpoint *ep, NyxDomain *domain)
     bool pass = mode == NYX_DMA_MODE_PASS_THROUGH;
     bool translate = mode == NYX_DMA_MODE_TRANSLATING;
     NyxEndpointView *v = &ep->view;
+    NyxDmaMode old = ep->shown;
     bool unmanaged = mode == NYX_DMA_MODE_UNMANAGED;
 
     /* A backend that maps finds errors while its device is being realized. */
@@ -127,11 +129,16 @@ void nyx_endpoint_show(NyxEndpoint *ep, NyxDomain *domain)
     memory_region_set_enabled(MEMORY_REGION(&v->translate), translate);
     memory_region_set_enabled(&v->msi, pass || translate);
     /* QEMU cannot show one region of 2^64 bytes below another. */
-    memory_region_set_enabled(&v->unmapped, pass);
+    memory_region_set_enabled(&v->unmapped,
+                              pass && !nyx_vfio_migration_is_all(ep));
     if (translate) {
         nyx_endpoint_need_peers(ep, domain);
     }
     memory_region_transaction_commit();
+    ep->shown = mode;
+    if (mode != old) {
+        nyx_vfio_migration_view_changed(ep);
+    }
     trace_nyx_endpoint_view(nyx_endpoint_requester_id(ep),
                             NyxDmaMode_str(mode));
 }

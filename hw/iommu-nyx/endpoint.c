@@ -259,6 +259,10 @@ void nyx_endpoint_add_function(NyxEndpoint *ep, NyxFunction *fn)
     fn->endpoint = ep;
     QTAILQ_INSERT_TAIL(&ep->functions, fn, link);
     nyx_endpoint_expect_backend(ep, nyx_backend_dma(fn->dev));
+    if (fn->migratable) {
+        /* Without the trap */
+        nyx_endpoint_update_view(ep);
+    }
     if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
         nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev,
                              MEMORY_REGION(&ep->gate));

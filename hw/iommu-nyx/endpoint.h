@@ -67,6 +67,7 @@ struct NyxEndpoint {
 
     AddressSpace as;            /* what the devices see */
     NyxEndpointView view;
+    NyxDmaMode shown;           /* what the view shows */
     MemoryRegion trap;          /* refuses and records every access */
     AddressSpace trap_as;       /* where refused translations lead */
     IOMMUMemoryRegion gate;     /* leads there whatever comes */

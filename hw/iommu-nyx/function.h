@@ -31,6 +31,8 @@ struct NyxFunction {
     NyxEndpoint *claimed;       /* made for it while it is being realized */
     /* VFIO: whose host container it is in, for as long as it is there */
     NyxDomain *container;
+    bool migratable;            /* VFIO: see vfio-migration.h */
+    Error *migration_blocker;   /* the same; NULL: none */
     NyxQuarantine quarantine;
     QTAILQ_ENTRY(NyxFunction) link;     /* in its endpoint */
 };

@@ -29,6 +29,7 @@
 #include "stats.h"
 #include "trace.h"
 #include "vmstate.h"
+#include "vfio-migration.h"
 #include "vfio-user-guard.h"
 
 static NyxIommu *the_iommu;
@@ -286,6 +287,7 @@ static void nyx_iommu_detach(NyxIommu *iommu, NyxFunction *fn)
     NyxEndpoint *ep = fn->endpoint ?: fn->claimed;
 
     nyx_vfio_user_device_gone(fn->dev);
+    nyx_vfio_migration_forget(fn);
     if (fn->endpoint) {
         nyx_endpoint_remove_function(ep, fn);
     }
@@ -543,6 +545,7 @@ static void nyx_iommu_realize(DeviceState *dev, Error **errp)
     };
     device_listener_register(&iommu->device_listener);
     qemu_register_resettable(OBJECT(iommu));
+    migration_add_notifier(&iommu->migration_starts, nyx_vfio_migration_starts);
     nyx_stats_register();
     object_child_foreach(object_get_objects_root(), bind_domain, iommu);
 }

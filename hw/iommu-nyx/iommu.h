@@ -39,6 +39,7 @@ struct NyxIommu {
     MemoryRegion peers_high;
     bool ready;                 /* the machine is complete: views are shown */
     Notifier machine_done;
+    NotifierWithReturn migration_starts;
     DeviceListener device_listener;
     QTAILQ_HEAD(, NyxDomain) domains;       /* in order of creation */
     QTAILQ_HEAD(, NyxEndpoint) endpoints;   /* in order of creation */

@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "nyx/include/hw/iommu-nyx/msi-route.h"
 #include "nyx/include/hw/iommu-nyx/permission.h"
+#include "nyx/include/hw/iommu-nyx/vfio-migration.h"
 #include "nyx/include/hw/iommu-nyx/vfio-user.h"
 #include "nyx/monitor/hmp-nyx.h"
 #include "qapi/error.h"
@@ -29,6 +30,11 @@ IOMMUAccessFlags nyx_iommu_permission(AddressSpace *as, hwaddr iova,
                                       bool write, hwaddr gpa)
 {
     return IOMMU_RW;
+}
+
+bool nyx_iommu_watches_migration(DeviceState *dev, const AddressSpace *as)
+{
+    return false;
 }
 
 bool nyx_vfio_user_guard(PCIDevice *dev, QIOChannel **ioc, Error **errp)
