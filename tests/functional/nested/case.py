@@ -69,7 +69,8 @@ class NestedTest(unittest.TestCase):
 
     def _end(self, inner):
         try:
-            self.assertEqual(inner.stop(), 0, 'status of the inner QEMU')
+            self.assertEqual(inner.stop(), inner.status,
+                             'status of the inner QEMU')
         finally:
             print(f'{self.id()}: {inner.said()}', flush=True)
 

@@ -42,6 +42,7 @@ class Inner:
         self._modules = list(modules)
         self._arguments = arguments
         self._files = f'/run/inner/{slot}'
+        self.status = 0         # that it has to end with
         self.monitor = None
         self.qtest = None
         self.agent = None

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""A kernel with iommufd for the host, built from Debian's kernel source.
+"""A kernel with iommufd and mtty for the host, built from Debian's kernel source.
 
 It takes minutes, so nothing but build-kernel does it; tests that need the
 kernel are skipped until then.
@@ -23,7 +23,7 @@ from .image import FOLDER, nested_image
 
 CONFIG = Path(__file__).with_name('iommufd.config')
 RESULT = FOLDER / 'iommufd' / 'vmlinux'
-OLDEST = (6, 6)                 # VFIO with iommufd
+OLDEST = (6, 7)                 # VFIO with iommufd; mtty that migrates
 SHOW_EVERY = 50                 # steps of the build
 
 

@@ -63,6 +63,12 @@ class QTest:
     def outl(self, port, value):
         self._ask(f'outl {port:#x} {value:#x}')
 
+    def outb(self, port, value):
+        self._ask(f'outb {port:#x} {value:#x}')
+
+    def inb(self, port):
+        return int(self._ask(f'inb {port:#x}'), 16)
+
     def config_read(self, devfn, offset, bus=0):
         self.outl(CONFIG_ADDRESS,
                   1 << 31 | bus << 16 | devfn << 8 | offset & ~3)
