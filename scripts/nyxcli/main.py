@@ -8,11 +8,12 @@ import re
 import sys
 
 from . import (assign, devices, domains, dump, faults, host, mapping, policy,
-               quarantine, status)
+               quarantine, run, status)
 from .errors import NyxError
+from .run import stop
 
-SUBCOMMANDS = (status, devices, domains, faults, assign, mapping, quarantine,
-               policy, dump, host)
+SUBCOMMANDS = (run, stop, status, devices, domains, faults, assign, mapping,
+               quarantine, policy, dump, host)
 
 
 class Parser(argparse.ArgumentParser):

@@ -58,9 +58,9 @@ COMPONENTS = {
         trace=('vhost_*',)),
     'block': Component(
         help='disks, controllers, images',
-        warn=('pci_nvme_err_*',),
-        debug=('pci_nvme_mmio_start_success', 'pci_nvme_mmio_stopped',
-               'ahci_reset_port', 'virtio_blk_req_complete'),
+        debug=('pci_nvme_err_*', 'pci_nvme_mmio_start_success',
+               'pci_nvme_mmio_stopped', 'ahci_reset_port',
+               'virtio_blk_req_complete'),
         trace=('pci_nvme_*', 'ahci_*', 'virtio_blk_*', 'virtio_scsi_*',
                'qcow2_*')),
     'net': Component(

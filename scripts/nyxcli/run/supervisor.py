@@ -61,18 +61,18 @@ class Supervisor:
     def _take_lock(self):
         """One nyx for one VM; the kernel frees the lock when we end."""
         folder = self._host.run
-        self._lock = os.open(folder / 'lock', os.O_CREAT | os.O_RDWR, 0o600)
+        lock = os.open(folder / 'lock', os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = listens(folder / 'qmp.sock')
         except OSError:
-            raise self._runs_already() from None
-        if listens(folder / 'qmp.sock'):
-            raise self._runs_already()
-
-    def _runs_already(self):
-        return NyxError(f'a VM named "{self.name}" runs already; stop it with '
-                        f'"nyx stop {self.name}", or give this one another '
-                        'name.')
+            taken = True
+        if taken:
+            os.close(lock)
+            raise NyxError(f'a VM named "{self.name}" runs already; stop it '
+                           f'with "nyx stop {self.name}", or give this one '
+                           'another name.')
+        self._lock = lock
 
     def _remove_files(self):
         for name in FILES:

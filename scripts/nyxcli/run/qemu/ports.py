@@ -8,7 +8,7 @@ from .option import option
 # at 1. Eight ports are the functions of one slot.
 FIRST_SLOT = 0x10
 FUNCTIONS = 8
-CHASSIS = 1                     # the machine's own ports have another
+CHASSIS = 249                   # the machine has 250, libvirt counts from 1
 
 
 class Ports:
