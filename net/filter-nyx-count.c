@@ -26,6 +26,8 @@
 #define TYPE_NYX_COUNT "filter-nyx-count"
 OBJECT_DECLARE_TYPE(NyxCount, NyxCountClass, NYX_COUNT)
 
+#define QUEUE_NAME "queue[%" PRIu32 "]"     /* of a child */
+
 struct NyxCountClass {
     NetFilterClass parent_class;
 
@@ -93,8 +95,8 @@ static void nyx_count_join(NetFilterState *nf, NetClientState *netdev)
 static void join_queues(NyxCount *first, NetClientState **ncs, int queues)
 {
     nyx_count_join(NETFILTER(first), ncs[0]);
-    for (int i = 1; i < queues; i++) {
-        g_autofree char *name = g_strdup_printf("queue[%d]", i);
+    for (uint32_t i = 1; i < queues; i++) {
+        g_autofree char *name = g_strdup_printf(QUEUE_NAME, i);
         Object *child = object_new(TYPE_NYX_COUNT);
 
         NYX_COUNT(child)->queue = i;
@@ -131,15 +133,20 @@ static void nyx_count_complete(UserCreatable *uc, Error **errp)
     }
 }
 
+/* Of its queues from 1 on; NULL when there are no more */
+static NyxCount *nyx_count_queue(NyxCount *count, uint32_t queue)
+{
+    g_autofree char *name = g_strdup_printf(QUEUE_NAME, queue);
+    Object *child = object_resolve_path_component(OBJECT(count), name);
+
+    return child ? NYX_COUNT(child) : NULL;
+}
+
 static void nyx_count_status_changed(NetFilterState *nf, Error **errp)
 {
-    for (unsigned i = 1; ; i++) {
-        g_autofree char *name = g_strdup_printf("queue[%u]", i);
-        Object *child = object_resolve_path_component(OBJECT(nf), name);
+    NyxCount *child;
 
-        if (!child) {
-            return;
-        }
+    for (uint32_t i = 1; (child = nyx_count_queue(NYX_COUNT(nf), i)); i++) {
         NETFILTER(child)->on = nf->on;
     }
 }
@@ -172,45 +179,40 @@ type_init(nyx_count_register_types)
 
 /* Query */
 
-typedef struct Query {
-    const char *id;             /* of the object that the user created */
-    NyxNetInfoList **tail;
-} Query;
-
-static int query_one(Object *obj, void *opaque)
+/* @id: of the object that the user created */
+static void query_queue(NyxCount *count, const char *id, NyxNetInfoList ***tail)
 {
-    Query *q = opaque;
-    NyxCount *count = (NyxCount *)object_dynamic_cast(obj, TYPE_NYX_COUNT);
-    NetClientState *netdev = count ? NETFILTER(count)->netdev : NULL;
-    NyxNetInfo *info;
+    NetFilterState *nf = NETFILTER(count);
+    NyxNetInfo *info = g_new0(NyxNetInfo, 1);
 
-    if (!netdev) {
-        return 0;
-    }
-    info = g_new0(NyxNetInfo, 1);
-    info->id = g_strdup(q->id);
-    info->netdev = g_strdup(NETFILTER(count)->netdev_id);
-    info->device = netdev->peer ? g_strdup(netdev->peer->name) : NULL;
+    info->id = g_strdup(id);
+    info->netdev = g_strdup(nf->netdev_id);
+    info->device = nf->netdev->peer ? g_strdup(nf->netdev->peer->name) : NULL;
     info->queue = count->queue;
     info->received = g_memdup2(&count->received, sizeof(count->received));
     info->sent = g_memdup2(&count->sent, sizeof(count->sent));
-    QAPI_LIST_APPEND(q->tail, info);
-    return object_child_foreach(obj, query_one, q);
+    QAPI_LIST_APPEND(*tail, info);
 }
 
 static int query_object(Object *obj, void *opaque)
 {
-    Query *q = opaque;
+    NyxCount *count = (NyxCount *)object_dynamic_cast(obj, TYPE_NYX_COUNT);
+    const char *id = object_get_canonical_path_component(obj);
 
-    q->id = object_get_canonical_path_component(obj);
-    return query_one(obj, q);
+    if (!count || !NETFILTER(count)->netdev) {
+        return 0;
+    }
+    query_queue(count, id, opaque);
+    for (uint32_t i = 1; nyx_count_queue(count, i); i++) {
+        query_queue(nyx_count_queue(count, i), id, opaque);
+    }
+    return 0;
 }
 
 NyxNetInfoList *qmp_query_nyx_net(Error **errp)
 {
-    NyxNetInfoList *list = NULL;
-    Query q = { .tail = &list };
+    NyxNetInfoList *list = NULL, **tail = &list;
 
-    object_child_foreach(object_get_objects_root(), query_object, &q);
+    object_child_foreach(object_get_objects_root(), query_object, &tail);
     return list;
 }

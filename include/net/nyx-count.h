@@ -12,8 +12,8 @@
 #include "net/net.h"
 
 /*
- * A packet of @sender (NULL: of nobody) will not reach its receiver.  Counted by
- * the filter-nyx-count objects of that network backend, if any.  BQL.
+ * A packet of @sender (NULL: of nobody) will not reach its receiver.  The
+ * filter-nyx-count objects of that network backend, if any, count it.  BQL.
  */
 void nyx_net_drop(NetClientState *sender);
 
