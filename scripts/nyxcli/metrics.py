@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""nyx metrics: an exporter for Prometheus."""
+
+import argparse
+import re
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from . import virsh
+from .bottleneck import find
+from .errors import NyxError
+from .metrics_read import read
+from .rundir import running
+from .vm import connect
+
+DEFAULT_LISTEN = '127.0.0.1:9955'
+# Prometheus waits 10 s if nobody tells it otherwise.
+SCRAPE_SECONDS = 10
+MARGIN_SECONDS = 0.5
+INDEX = b"""<!DOCTYPE html>
+<title>nyx metrics</title>
+<h1>nyx metrics</h1>
+<p><a href="/metrics">Metrics</a></p>
+"""
+
+
+class Watch:
+    """One VM, from scrape to scrape; it may be slow, hang or be gone."""
+
+    def __init__(self, name):
+        self.name = name
+        self.figures = None         # the latest
+        self.before = None          # those before
+        self.error = None           # why there are none
+        self.took = 0               # seconds
+        self._thread = None
+
+    def start(self, seconds):
+        """Begin to read, unless the last time has not come to its end."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(
+                target=self._read, args=(seconds,), daemon=True,
+                name=f'read {self.name}')
+            self._thread.start()
+
+    def wait(self, seconds):
+        """Whether figures are there that are new."""
+        self._thread.join(max(seconds, 0))
+        if self._thread.is_alive():
+            self.error = f'{self.name} does not answer in time.'
+        return self.error is None
+
+    def _read(self, seconds):
+        begin = time.monotonic()
+        try:
+            with connect(self.name, 'metrics') as vm:
+                figures = read(vm, seconds)
+        except (NyxError, OSError) as err:
+            self.error = str(err)
+            self.before = self.figures = None
+        else:
+            self.before, self.figures = self.figures, figures
+            self.error = None
+        self.took = time.monotonic() - begin
+
+
+class Exporter:
+    """names: VMs to watch; without any, those that run at each scrape."""
+
+    def __init__(self, names=(), libvirt=False):
+        self._names = names
+        self._libvirt = libvirt
+        self._watches = {}
+        self._lock = threading.Lock()   # one scrape at a time
+
+    def _present(self):
+        if self._names:
+            return list(self._names)
+        return [*running(), *(virsh.domains() if self._libvirt else ())]
+
+    def collect(self, seconds=SCRAPE_SECONDS):
+        """Families of all VMs, after at most so many seconds."""
+        # pylint: disable=import-outside-toplevel
+        from .metrics_export import Families, export, export_bottlenecks
+        out = Families()
+        with self._lock:
+            limit = time.monotonic() + seconds
+            present = self._present()
+            self._watches = {name: self._watches.get(name) or Watch(name)
+                             for name in present}
+            for watch in self._watches.values():
+                watch.start(seconds)
+            for name, watch in self._watches.items():
+                well = watch.wait(limit - time.monotonic())
+                out.add('gauge', 'up', 'Whether the VM answered', int(well),
+                        vm=name)
+                if not well:
+                    _complain(watch)
+                    continue
+                out.add('gauge', 'scrape_seconds', 'How long its answers took',
+                        watch.took, vm=name)
+                export(out, name, watch.figures)
+                if watch.before:
+                    export_bottlenecks(out, name,
+                                       find(watch.before, watch.figures))
+        return out
+
+
+def _complain(watch):
+    print(f'nyx: {watch.error}', file=sys.stderr, flush=True)
+
+
+class _OneScrape:
+    """What prometheus_client calls a registry."""
+
+    def __init__(self, families):
+        self._families = families
+
+    def collect(self):
+        return self._families
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET /metrics, and a page that leads there."""
+
+    exporter = None
+    server_version = 'nyx-metrics'
+
+    def _answer(self, status, kind, body):
+        self.send_response(status)
+        self.send_header('Content-Type', kind)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _seconds(self):
+        """How long Prometheus waits, less what we need ourselves."""
+        try:
+            allowed = float(self.headers.get(
+                'X-Prometheus-Scrape-Timeout-Seconds', SCRAPE_SECONDS))
+        except ValueError:
+            allowed = SCRAPE_SECONDS
+        return max(allowed - MARGIN_SECONDS, MARGIN_SECONDS)
+
+    def _metrics(self):
+        # pylint: disable=import-outside-toplevel
+        from prometheus_client.exposition import choose_encoder
+        encode, kind = choose_encoder(self.headers.get('Accept', ''))
+        families = self.exporter.collect(self._seconds())
+        self._answer(200, kind, encode(_OneScrape(families)))
+
+    def do_GET(self):
+        """Called by the server."""
+        path = self.path.partition('?')[0]
+        if path == '/metrics':
+            self._metrics()
+        elif path == '/':
+            self._answer(200, 'text/html; charset=utf-8', INDEX)
+        else:
+            self._answer(404, 'text/plain; charset=utf-8',
+                         b'Metrics are at /metrics.\n')
+
+    def log_message(self, *_):
+        """Scrapes come all the time; that they do is no news."""
+
+
+def address(text):
+    """ADDR:PORT, [ADDR6]:PORT or :PORT of the command line."""
+    match = re.fullmatch(r'(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]*)):(\d{1,5})',
+                         text)
+    if not match or int(match.group(3)) > 65535:
+        raise argparse.ArgumentTypeError(
+            f'"{text}" is no address and port; write it like '
+            f'{DEFAULT_LISTEN}, :9955 or [::1]:9955')
+    return match.group(1) or match.group(2) or '', int(match.group(3))
+
+
+class Server(ThreadingHTTPServer):
+    """IPv4 or IPv6, by the look of the address."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, where, handler):
+        # pylint: disable=import-outside-toplevel
+        import socket
+        if ':' in where[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(where, handler)
+
+
+def _need_client():
+    try:
+        # pylint: disable=import-outside-toplevel,unused-import
+        import prometheus_client  # noqa: F401
+    except ImportError:
+        raise NyxError('the Python module prometheus_client is missing; '
+                       'install the package python3-prometheus-client.') \
+            from None
+
+
+def serve(where, exporter):
+    """A server that is bound, with its port; serve_forever() does the rest."""
+    handler = type('Handler', (Handler,), {'exporter': exporter})
+    try:
+        return Server(where, handler)
+    except OSError as err:
+        raise NyxError(f'cannot listen on {where[0] or "*"}:{where[1]}: '
+                       f'{err.strerror or err}; choose another address with '
+                       '--listen.') from None
+
+
+def _once(exporter):
+    # pylint: disable=import-outside-toplevel
+    from prometheus_client.exposition import generate_latest
+    print(generate_latest(_OneScrape(exporter.collect())).decode(), end='')
+
+
+def _run(options):
+    _need_client()
+    exporter = Exporter(options.vms, options.libvirt)
+    if options.once:
+        _once(exporter)
+        return
+    with serve(options.listen, exporter) as server:
+        host, port = server.server_address[:2]
+        shown = f'[{host}]' if ':' in host else host
+        print(f'nyx: metrics at http://{shown}:{port}/metrics',
+              file=sys.stderr, flush=True)
+        server.serve_forever()
+
+
+def add(commands):
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        'metrics', help='give figures of VMs to Prometheus',
+        description='Give figures of VMs to Prometheus, until it is '
+        'interrupted.')
+    parser.add_argument('vms', metavar='VM', nargs='*',
+                        help='name of a VM or libvirt domain, or path of a '
+                        'QMP socket (default: all VMs below the run directory '
+                        'that run at the time of a scrape)')
+    parser.add_argument('--listen', metavar='ADDR:PORT', type=address,
+                        default=address(DEFAULT_LISTEN),
+                        help=f'where to listen (default: {DEFAULT_LISTEN}); '
+                        'there is no password, so leave it to this host or to '
+                        'a network of your own')
+    parser.add_argument('--libvirt', action='store_true',
+                        help="watch also libvirt's running domains")
+    parser.add_argument('--once', action='store_true',
+                        help='print the figures once, and end')
+    parser.set_defaults(run=_run)
