@@ -51,6 +51,7 @@ static bool step(NyxEndpoint *ep, NyxStateEvent event, const char *reason)
         qapi_event_send_nyx_device_state(name, ep->domain->id, old, ep->state,
                                          reason);
     }
+    nyx_iommu_state_changed(ep);
     return true;
 }
 

@@ -191,6 +191,7 @@ void nyx_endpoint_resume(NyxEndpoint *ep, NyxDeviceState state, bool report,
         qatomic_set(&ep->blocked, state != NYX_DEVICE_STATE_OPERATIONAL);
     }
     nyx_endpoint_update_view(ep);
+    nyx_iommu_state_changed(ep);
 }
 
 void nyx_endpoint_update_policy(NyxEndpoint *ep)

@@ -334,6 +334,41 @@ NyxFunction *nyx_iommu_find_function(NyxIommu *iommu, const char *name,
     return NULL;
 }
 
+/* How devices stand */
+
+char *nyx_iommu_device_name(PCIDevice *dev)
+{
+    return nyx_function_name(nyx_function_of(dev));
+}
+
+const char *nyx_iommu_device_domain(PCIDevice *dev)
+{
+    NyxEndpoint *ep = nyx_function_of(dev)->endpoint;
+
+    return ep && ep->domain ? ep->domain->id : "";
+}
+
+NyxDeviceState nyx_iommu_device_state(PCIDevice *dev)
+{
+    NyxEndpoint *ep = nyx_function_of(dev)->endpoint;
+
+    return ep ? ep->state : NYX_DEVICE_STATE_OPERATIONAL;
+}
+
+void nyx_iommu_add_state_notifier(NyxIommu *iommu, Notifier *notifier)
+{
+    notifier_list_add(&iommu->state_notifiers, notifier);
+}
+
+void nyx_iommu_state_changed(NyxEndpoint *ep)
+{
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        notifier_list_notify(&ep->iommu->state_notifiers, fn->dev);
+    }
+}
+
 /* Devices come */
 
 /*
@@ -573,6 +608,7 @@ static void nyx_iommu_instance_init(Object *obj)
 
     QTAILQ_INIT(&iommu->domains);
     QTAILQ_INIT(&iommu->endpoints);
+    notifier_list_init(&iommu->state_notifiers);
     nyx_restore_init(&iommu->restore);
 }
 

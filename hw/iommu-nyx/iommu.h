@@ -40,6 +40,7 @@ struct NyxIommu {
     bool ready;                 /* the machine is complete: views are shown */
     Notifier machine_done;
     NotifierWithReturn migration_starts;
+    NotifierList state_notifiers;
     DeviceListener device_listener;
     QTAILQ_HEAD(, NyxDomain) domains;       /* in order of creation */
     QTAILQ_HEAD(, NyxEndpoint) endpoints;   /* in order of creation */
@@ -61,6 +62,9 @@ struct NyxIommu {
     GHashTable *arrived_tables;     /* id of a domain -> its table */
     NyxDigests digests;
 };
+
+/* The state of the endpoint's devices is another than before. */
+void nyx_iommu_state_changed(NyxEndpoint *ep);
 
 /* Where PCI devices may have their BARs; unused ones have last 0. */
 typedef struct NyxDeviceWindow {

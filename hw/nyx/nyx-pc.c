@@ -21,6 +21,7 @@
 #include "qemu/error-report.h"
 #include "qemu/module.h"
 #include "stage1-model.h"
+#include "unplug.h"
 #include "system/system.h"
 
 #define TYPE_NYX_PC         MACHINE_TYPE_NAME("pc-q35-nyx-11.1")
@@ -38,6 +39,7 @@ typedef struct NyxPcState {
     PCMachineState parent_obj;
 
     QDict *stage1_options;      /* may be NULL */
+    NyxUnplug unplug;
     int hotplug_ports;          /* -1: not said */
 } NyxPcState;
 
@@ -121,8 +123,8 @@ static void nyx_pc_plug(HotplugHandler *handler, DeviceState *dev, Error **errp)
     }
 }
 
-static void nyx_pc_unplug_request(HotplugHandler *handler, DeviceState *dev,
-                                  Error **errp)
+static void nyx_pc_ask_guest(HotplugHandler *handler, DeviceState *dev,
+                             Error **errp)
 {
     HotplugHandler *bus = qdev_get_bus_hotplug_handler(dev);
 
@@ -134,11 +136,31 @@ static void nyx_pc_unplug_request(HotplugHandler *handler, DeviceState *dev,
     }
 }
 
+static void nyx_pc_unplug_request(HotplugHandler *handler, DeviceState *dev,
+                                  Error **errp)
+{
+    NyxUnplug *unplug = &NYX_PC(handler)->unplug;
+    ERRP_GUARD();
+
+    if (!object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
+        nyx_pc_ask_guest(handler, dev, errp);
+        return;
+    }
+    object_ref(OBJECT(dev));
+    nyx_unplug_request(unplug, PCI_DEVICE(dev));
+    nyx_pc_ask_guest(handler, dev, errp);
+    nyx_unplug_requested(unplug, PCI_DEVICE(dev), !*errp);
+    object_unref(OBJECT(dev));
+}
+
 static void nyx_pc_unplug(HotplugHandler *handler, DeviceState *dev,
                           Error **errp)
 {
     HotplugHandler *bus = qdev_get_bus_hotplug_handler(dev);
 
+    if (object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
+        nyx_unplug_let_go(&NYX_PC(handler)->unplug, PCI_DEVICE(dev));
+    }
     if (q35_handles(handler, dev)) {
         NYX_PC_GET_CLASS(handler)->q35_hotplug->unplug(handler, dev, errp);
     } else if (bus) {
@@ -221,6 +243,21 @@ static void nyx_pc_set_hotplug_ports(Object *obj, Visitor *v, const char *name,
     NYX_PC(obj)->hotplug_ports = value;
 }
 
+static void nyx_pc_get_unplug_timeout(Object *obj, Visitor *v,
+                                      const char *name, void *opaque,
+                                      Error **errp)
+{
+    visit_type_uint32(v, name, &NYX_PC(obj)->unplug.timeout_ms, errp);
+}
+
+/* Also while the VM runs: requests from then on have it. */
+static void nyx_pc_set_unplug_timeout(Object *obj, Visitor *v,
+                                      const char *name, void *opaque,
+                                      Error **errp)
+{
+    visit_type_uint32(v, name, &NYX_PC(obj)->unplug.timeout_ms, errp);
+}
+
 static void nyx_pc_add_options(ObjectClass *oc)
 {
     static const char *const options[] = {
@@ -251,6 +288,12 @@ static void nyx_pc_add_options(ObjectClass *oc)
     object_class_property_set_description(oc, "hotplug-ports",
         "Root ports for devices that are plugged in later without bus= "
         "(default: 4; with -nodefaults: 0)");
+    object_class_property_add(oc, "unplug-timeout-ms", "uint32",
+                              nyx_pc_get_unplug_timeout,
+                              nyx_pc_set_unplug_timeout, NULL, NULL);
+    object_class_property_set_description(oc, "unplug-timeout-ms",
+        "Time after device_del in which the guest may let go of a device that "
+        "is not operational, in ms (default: 10000)");
 }
 
 static void nyx_pc_create_stage1(MachineState *machine, NyxIommu *iommu)
@@ -280,6 +323,7 @@ static void nyx_pc_init(MachineState *machine)
     }
     /* First, so that it sees the chipset's devices come, too. */
     qdev_realize(DEVICE(iommu), NULL, &error_fatal);
+    nyx_unplug_start(&NYX_PC(machine)->unplug, iommu);
     q35->init(machine);
     /* Before the user's devices, in whatever order the options came. */
     nyx_pc_create_stage1(machine, iommu);
@@ -295,6 +339,7 @@ static void nyx_pc_instance_init(Object *obj)
     object_property_add_child(obj, NYX_PC_IOMMU, iommu);
     object_unref(iommu);
     NYX_PC(obj)->hotplug_ports = -1;
+    nyx_unplug_init(&NYX_PC(obj)->unplug);
 }
 
 static void nyx_pc_instance_finalize(Object *obj)

@@ -14,7 +14,7 @@
 #include "trace.h"
 #include "unplug.h"
 
-/* While a device cannot be taken out for a moment */
+/* While a migration is running */
 #define RETRY_MS    50
 
 /*
@@ -90,15 +90,9 @@ static void take_out(NyxUnplugRequest *req)
 }
 
 /*
- * QEMU unplugs nothing during a migration; and a device that waits for its I/O
- * in the reset of a recovery must not be freed under it.
+ * Never within a recovery: that may wait for I/O, but then no timer of the main
+ * loop runs.
  */
-static bool must_stay_for_now(PCIDevice *dev)
-{
-    return migration_is_running() ||
-           nyx_iommu_device_state(dev) == NYX_DEVICE_STATE_RECOVERING;
-}
-
 static void time_is_over(void *opaque)
 {
     NyxUnplugRequest *req = opaque;
@@ -106,7 +100,8 @@ static void time_is_over(void *opaque)
     if (nyx_iommu_device_state(req->dev) == NYX_DEVICE_STATE_OPERATIONAL) {
         req->state = REQUEST_WAITING;
         send_event(req->dev, NYX_UNPLUG_STEP_WAITING);
-    } else if (must_stay_for_now(req->dev)) {
+    } else if (migration_is_running()) {
+        /* Both sides have the same devices until it is over. */
         start_time(req, RETRY_MS);
     } else {
         take_out(req);

@@ -10,6 +10,8 @@
 #define HW_IOMMU_NYX_NYX_IOMMU_H
 
 #include "hw/pci/pci_device.h"
+#include "qapi/qapi-types-nyx.h"
+#include "qemu/notify.h"
 
 #define TYPE_NYX_IOMMU "nyx-iommu"
 OBJECT_DECLARE_SIMPLE_TYPE(NyxIommu, NYX_IOMMU)
@@ -38,6 +40,20 @@ bool nyx_iommu_attach_stage1(NyxIommu *iommu, DeviceState *model, Error **errp);
  * quarantined below it, as far as policy and budget allow.  BQL held.
  */
 void nyx_iommu_port_released(PCIDevice *port);
+
+/*
+ * How a realized device stands: its name (qdev id, or QOM path; g_free() it),
+ * the id of its domain (valid while it is there), its state.  BQL held.
+ */
+char *nyx_iommu_device_name(PCIDevice *dev);
+const char *nyx_iommu_device_domain(PCIDevice *dev);
+NyxDeviceState nyx_iommu_device_state(PCIDevice *dev);
+
+/*
+ * Call @notifier, with the PCIDevice as data, after the state of a device has
+ * changed; it must not take devices out.  BQL held, also when it is called.
+ */
+void nyx_iommu_add_state_notifier(NyxIommu *iommu, Notifier *notifier);
 
 /* Give every PCI device the property "nyx-domain".  Once per process. */
 void nyx_iommu_add_device_property(void);
