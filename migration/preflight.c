@@ -63,7 +63,7 @@ static char *digest_now(NyxIommu *iommu)
 {
     NyxDigests d;
 
-    nyx_departure_iommu(iommu, &iommu->saved);
+    nyx_departure_iommu(iommu, &iommu->saved, NYX_TABLES_BY_DIGEST);
     nyx_digest_iommu(&iommu->saved, &d.iommu);
     nyx_saved_iommu_clear(&iommu->saved);
     nyx_departure_functions(iommu, &iommu->saved_functions);

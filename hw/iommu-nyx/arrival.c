@@ -68,18 +68,6 @@ static bool check_kind(const Arrival *a, Error **errp)
            check_alike(d->contained == s->contained, "contained", a->id, errp);
 }
 
-/*
- * As nyx-map demands, but for what the chipset lays over RAM, whose state comes
- * later in the stream.
- */
-static bool leads_to_ram(uint64_t first, uint64_t last, uint64_t gpa,
-                         IOMMUAccessFlags perm, void *opaque)
-{
-    NyxIommu *iommu = opaque;
-
-    return nyx_ram_map_windows_cover(&iommu->ram, gpa, gpa + (last - first));
-}
-
 static Arrival *check_domain(NyxIommu *iommu, const NyxSavedDomain *s,
                              Error **errp)
 {
@@ -111,15 +99,8 @@ static Arrival *check_domain(NyxIommu *iommu, const NyxSavedDomain *s,
         goto fail;
     }
     if (s->has_table) {
-        a->table = nyx_travelling_table_take(iommu, a->id, &s->table,
-                                             s->large_pages, errp);
+        a->table = nyx_travelling_table_take(iommu, s, errp);
         if (!a->table) {
-            goto fail;
-        }
-        if (!s->peer_to_peer &&
-            !nyx_page_table_foreach(a->table, leads_to_ram, iommu)) {
-            error_setg(errp, "domain '%s' has a mapping that does not lead to "
-                       "RAM", a->id);
             goto fail;
         }
     }

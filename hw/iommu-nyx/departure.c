@@ -28,7 +28,8 @@
         } \
     } while (0)
 
-static void save_domain(NyxSavedIommu *saved, NyxDomain *domain)
+static void save_domain(NyxSavedIommu *saved, NyxDomain *domain,
+                        NyxTableProof proof)
 {
     NyxSavedDomain *s = g_new0(NyxSavedDomain, 1);
 
@@ -43,8 +44,13 @@ static void save_domain(NyxSavedIommu *saved, NyxDomain *domain)
         .policy = nyx_saved_policy(&domain->policy),
         .invalidations = domain->invalidations,
         .has_table = domain->table,
-        .table = *nyx_domain_table_digest(domain),
+        .has_sum = domain->table && proof == NYX_TABLES_BY_SUM,
     };
+    if (s->has_sum) {
+        s->sum = *nyx_domain_table_sum(domain);
+    } else {
+        s->table = *nyx_domain_table_digest(domain);
+    }
     INSERT_ORDERED(&saved->domains, s, id);
 }
 
@@ -115,7 +121,8 @@ static void save_endpoint(NyxSavedIommu *saved, NyxEndpoint *ep)
     INSERT_ORDERED(&saved->endpoints, s, device);
 }
 
-void nyx_departure_iommu(NyxIommu *iommu, NyxSavedIommu *saved)
+void nyx_departure_iommu(NyxIommu *iommu, NyxSavedIommu *saved,
+                         NyxTableProof proof)
 {
     NyxEndpoint *ep;
     NyxDomain *domain;
@@ -130,7 +137,7 @@ void nyx_departure_iommu(NyxIommu *iommu, NyxSavedIommu *saved)
     saved->past_msi_delivered = iommu->past_msi_delivered;
     saved->past_msi_refused = iommu->past_msi_refused;
     QTAILQ_FOREACH(domain, &iommu->domains, link) {
-        save_domain(saved, domain);
+        save_domain(saved, domain, proof);
     }
     QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
         save_endpoint(saved, ep);

@@ -16,8 +16,15 @@
 
 #include "iommu.h"
 
+/* What a table is named by */
+typedef enum NyxTableProof {
+    NYX_TABLES_BY_DIGEST,       /* the first versions; digests that we show */
+    NYX_TABLES_BY_SUM,          /* which costs no time */
+} NyxTableProof;
+
 /* Both replace what is in @saved, which is to be cleared after use. */
-void nyx_departure_iommu(NyxIommu *iommu, NyxSavedIommu *saved);
+void nyx_departure_iommu(NyxIommu *iommu, NyxSavedIommu *saved,
+                         NyxTableProof proof);
 void nyx_departure_functions(NyxIommu *iommu, NyxSavedFunctions *saved);
 
 /*

@@ -46,7 +46,6 @@ static void nyx_domain_sync_mirrors(NyxDomain *domain, uint64_t first,
 {
     NyxEndpoint *ep;
 
-    domain->stamp.generation = 0;
     QTAILQ_FOREACH(ep, &domain->endpoints, domain_link) {
         nyx_mirror_sync(ep, first, last);
         nyx_vhost_tell_queues(ep);
@@ -111,6 +110,7 @@ void nyx_domain_replace_table(NyxDomain *domain, NyxPageTable *table)
     NyxEndpoint *ep;
 
     qatomic_rcu_set(&domain->table, table);
+    nyx_table_stamp_void(&domain->stamp);
     nyx_domain_invalidate(domain);
     /* Before views come that tell their backends by themselves. */
     nyx_domain_sync_mirrors(domain, 0, UINT64_MAX);
@@ -296,6 +296,7 @@ bool nyx_domain_map(NyxDomain *domain, uint64_t iova, uint64_t gpa,
     if (table != domain->table) {
         nyx_domain_replace_table(domain, table);
     } else {
+        nyx_table_stamp_mapped(&domain->stamp, iova, iova_last, gpa, perm);
         /* What was cached stays true; a miss is never cached. */
         nyx_domain_sync_mirrors(domain, iova, iova_last);
         trace_nyx_domain_map(domain->id, iova, iova_last, gpa, perm);
@@ -308,6 +309,7 @@ bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
 {
     uint64_t last;
     NyxPageTable *table;
+    NyxTableSum gone;
     int ret;
 
     if (!check_managed(domain, errp) ||
@@ -318,6 +320,7 @@ bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
     if (!table) {
         return false;
     }
+    gone = nyx_table_sum_of(table, iova, last);
     ret = nyx_page_table_unmap(table, iova, last);
     if (ret < 0) {
         if (ret == -ENOENT) {
@@ -336,6 +339,7 @@ bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
     if (table != domain->table) {
         nyx_domain_replace_table(domain, table);
     } else {
+        nyx_table_stamp_unmapped(&domain->stamp, iova, last, &gone);
         nyx_domain_invalidate(domain);
         nyx_domain_sync_mirrors(domain, iova, last);
     }
@@ -366,6 +370,7 @@ void nyx_domain_ram_changed(NyxDomain *domain, uint64_t first, uint64_t last,
     } else if (domain->default_map == NYX_DEFAULT_MAP_RAM) {
         nyx_ram_table_plugged(domain->table, first, last);
     }
+    nyx_table_stamp_void(&domain->stamp);
     nyx_domain_sync_mirrors(domain, 0, UINT64_MAX);
 }
 
@@ -486,9 +491,8 @@ static void nyx_domain_finalize(Object *obj)
 {
     NyxDomain *domain = NYX_DOMAIN(obj);
 
-    if (domain->table) {
-        nyx_page_table_free(domain->table);
-    }
+    nyx_table_stamp_void(&domain->stamp);
+    nyx_page_table_free(domain->table);
     g_free(domain->id);
 }
 

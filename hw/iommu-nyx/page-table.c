@@ -477,52 +477,56 @@ static bool run_end(NyxRun *run)
            run->fn(run->first, run->last, run->gpa, run->perm, run->opaque);
 }
 
-static bool run_add(NyxRun *run, uint64_t first, uint64_t mask, uint64_t leaf)
+static bool run_add(NyxRun *run, uint64_t first, uint64_t last, uint64_t gpa,
+                    IOMMUAccessFlags perm)
 {
-    uint64_t gpa = leaf & ENTRY_GPA;
-    IOMMUAccessFlags perm = leaf & ENTRY_PERM;
-
     if (run->perm == perm && run->last + 1 == first &&
         run->gpa + (first - run->first) == gpa) {
-        run->last = first | mask;
+        run->last = last;
         return true;
     }
     if (!run_end(run)) {
         return false;
     }
     run->first = first;
-    run->last = first | mask;
+    run->last = last;
     run->gpa = gpa;
     run->perm = perm;
     return true;
 }
 
-/* @first: of what the table spans */
-static bool table_visit(NyxTable *table, uint64_t first, NyxRun *run)
+static bool table_visit(NyxTable *table, uint64_t first, uint64_t last,
+                        NyxRun *run)
 {
-    uint64_t mask = level_mask(table->level);
-    unsigned i;
-
-    for (i = 0; i < ENTRIES; i++, first += mask + 1) {
-        uint64_t entry = qatomic_rcu_read(&table->entry[i]);
+    FOR_EACH_STEP(step, table, first, last) {
+        uint64_t entry = qatomic_rcu_read(step.entry);
+        uint64_t skipped = step.first & level_mask(table->level);
 
         if (!entry) {
             continue;
         }
         if (entry & ENTRY_TABLE
-            ? !table_visit(entry_table(entry), first, run)
-            : !run_add(run, first, mask, entry)) {
+            ? !table_visit(entry_table(entry), step.first, step.last, run)
+            : !run_add(run, step.first, step.last,
+                       (entry & ENTRY_GPA) + skipped, entry & ENTRY_PERM)) {
             return false;
         }
     }
     return true;
 }
 
-bool nyx_page_table_foreach(NyxPageTable *pt, NyxPageTableVisit fn,
-                            void *opaque)
+bool nyx_page_table_foreach_in(NyxPageTable *pt, uint64_t first, uint64_t last,
+                               NyxPageTableVisit fn, void *opaque)
 {
     uint64_t root = qatomic_rcu_read(&pt->root);
     NyxRun run = { .fn = fn, .opaque = opaque };
 
-    return (!root || table_visit(entry_table(root), 0, &run)) && run_end(&run);
+    return (!root || table_visit(entry_table(root), first, last, &run)) &&
+           run_end(&run);
+}
+
+bool nyx_page_table_foreach(NyxPageTable *pt, NyxPageTableVisit fn,
+                            void *opaque)
+{
+    return nyx_page_table_foreach_in(pt, 0, NYX_IOVA_LAST, fn, opaque);
 }

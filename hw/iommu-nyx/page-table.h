@@ -122,6 +122,13 @@ bool nyx_page_table_foreach(NyxPageTable *pt, NyxPageTableVisit fn,
                             void *opaque);
 
 /*
+ * The same for what of it lies in first..last, which are aligned to pages:
+ * runs end where the range does.
+ */
+bool nyx_page_table_foreach_in(NyxPageTable *pt, uint64_t first, uint64_t last,
+                               NyxPageTableVisit fn, void *opaque);
+
+/*
  * Tables that exist in the process, those that wait for a grace period
  * included: for tests to find leaks.
  */

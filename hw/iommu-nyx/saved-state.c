@@ -160,6 +160,30 @@ static const VMStateDescription vmstate_clock = {
     },
 };
 
+static bool has_sum(void *opaque)
+{
+    return ((NyxSavedDomain *)opaque)->has_sum;
+}
+
+static bool sum_pre_load(void *opaque, Error **errp)
+{
+    ((NyxSavedDomain *)opaque)->has_sum = true;
+    return true;
+}
+
+static const VMStateDescription vmstate_sum = {
+    .name = "nyx-domain/table-sum",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = has_sum,
+    .pre_load_errp = sum_pre_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64(sum.pages, NyxSavedDomain),
+        VMSTATE_UINT64_ARRAY(sum.part, NyxSavedDomain, NYX_TABLE_SUM_PARTS),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
 ZERO_BEFORE_LOAD(domain_pre_load, NyxSavedDomain)
 
 static const VMStateDescription vmstate_domain = {
@@ -181,6 +205,10 @@ static const VMStateDescription vmstate_domain = {
         VMSTATE_BOOL(has_table, NyxSavedDomain),
         VMSTATE_UINT8_ARRAY(table.bytes, NyxSavedDomain, sizeof(NyxDigest)),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_sum,
+        NULL
     },
 };
 
@@ -332,6 +360,22 @@ const VMStateDescription nyx_vmstate_saved_functions = {
     },
 };
 
+static bool has_changed(void *opaque)
+{
+    return ((NyxSavedTable *)opaque)->changed;
+}
+
+static const VMStateDescription vmstate_changed = {
+    .name = "nyx-table/changed",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = has_changed,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BYTES(changed, NyxSavedTable),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
 ZERO_BEFORE_LOAD(table_pre_load, NyxSavedTable)
 
 static const VMStateDescription vmstate_table = {
@@ -344,6 +388,10 @@ static const VMStateDescription vmstate_table = {
         VMSTATE_BOOL(large_pages, NyxSavedTable),
         VMSTATE_BYTES(table, NyxSavedTable),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_changed,
+        NULL
     },
 };
 
@@ -448,6 +496,7 @@ void nyx_saved_tables_clear(NyxSavedTables *saved)
         QTAILQ_REMOVE(&saved->list, table, next);
         free_bytes(table->id);
         free_bytes(table->table);
+        free_bytes(table->changed);
         g_free(table);
     }
 }

@@ -47,7 +47,9 @@ typedef struct NyxSavedDomain {
     NyxSavedPolicy policy;
     uint64_t invalidations;
     bool has_table;
-    NyxDigest table;            /* of it; see travelling-table.h */
+    NyxDigest table;            /* of it, unless there is the sum */
+    bool has_sum;
+    NyxTableSum sum;            /* of it; see travelling-table.h */
     QTAILQ_ENTRY(NyxSavedDomain) next;
 } NyxSavedDomain;
 
@@ -105,6 +107,7 @@ typedef struct NyxSavedTable {
     GByteArray *id;             /* of the domain */
     bool large_pages;
     GByteArray *table;          /* see table-codec.h */
+    GByteArray *changed;        /* all that it tells of; NULL: everything */
     QTAILQ_ENTRY(NyxSavedTable) next;
 } NyxSavedTable;
 

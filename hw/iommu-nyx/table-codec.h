@@ -6,8 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Runs of pages that are contiguous on both sides, in ascending order, each
- * relative to the one before.  Numbers are in LEB128: seven bits a byte, the
- * lowest first, the highest bit says that more follow.  A run is:
+ * relative to the one before.  Numbers are in LEB128.  A run is:
  *
  *   gap << 3 | longer << 2 | permission     pages since the last run's end;
  *                                           1: read, 2: write, 3: both
@@ -15,23 +14,50 @@
  *   zigzag(gpa - last gpa's end)            in pages; 0, -1, 1, -2, ... as
  *                                           0, 1, 2, 3, ...
  *
- * Permission 0 ends the table.  Tables that allow the same are the same bytes,
- * whatever their leaves are.
+ * Or up to NYX_TABLE_BLOCK runs are packed together, in as many bits for each
+ * as the largest of them needs:
+ *
+ *   runs << 2                               permission 0, which no run has
+ *   gap                                     before the first run
+ *   zigzag(base - last gpa's end)           the lowest gpa among the runs
+ *   four bytes: how many bits a permission has (0: all have 3), a gap, a
+ *   number of pages and a gpa
+ *   for each run, the lowest bits first:
+ *     permission, gap (not the first run's), pages - 1, gpa - base
+ *   bits of 0 up to the next byte
+ *
+ * 0 ends the table.
  */
 
 #ifndef HW_IOMMU_NYX_TABLE_CODEC_H
 #define HW_IOMMU_NYX_TABLE_CODEC_H
 
+#include "page-ranges.h"
 #include "page-table.h"
 
-/* Appends to @out.  NULL stands for an empty table.  The writer's lock. */
+#define NYX_TABLE_BLOCK     512
+
+/*
+ * Appends to @out.  NULL stands for an empty table.  The writer's lock.
+ * Tables that allow the same are the same bytes, whatever their leaves are:
+ * the first form alone.
+ */
 void nyx_table_encode(NyxPageTable *table, GByteArray *out);
 
 /*
- * NULL and @errp if the bytes are no such string, or one of a table that there
- * cannot be.  They come from a stranger.
+ * Appends what lies in @ranges (NULL: all of it), in the second form, with no
+ * more bytes than it needs.
  */
-NyxPageTable *nyx_table_decode(const uint8_t *bytes, size_t size,
-                               bool large_pages, Error **errp);
+void nyx_table_pack(NyxPageTable *table, const NyxPageRanges *ranges,
+                    GByteArray *out);
+
+/*
+ * Add to @table what the bytes, which come from a stranger, say in either form;
+ * @mapped, if any, is called for each run that was added.  False and @errp if
+ * they say nothing, or what there cannot be, or @mapped returned false; then
+ * @table has a part of it.
+ */
+bool nyx_table_decode(NyxPageTable *table, const uint8_t *bytes, size_t size,
+                      NyxPageTableVisit mapped, void *opaque, Error **errp);
 
 #endif

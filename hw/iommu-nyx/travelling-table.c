@@ -14,9 +14,12 @@
 
 /* A table that has come, and waits for its domain */
 typedef struct Arrived {
+    NyxIommu *iommu;
     NyxPageTable *table;
-    NyxDigest digest;
+    NyxTableSum sum;            /* of what it has, not of what was said */
     bool large_pages;
+    bool peer_to_peer;          /* may it lead to other memory than RAM? */
+    bool astray;                /* it may not, and did */
 } Arrived;
 
 static void free_arrived(gpointer data)
@@ -27,45 +30,49 @@ static void free_arrived(gpointer data)
     g_free(a);
 }
 
-/* Save */
-
-static GByteArray *encode(NyxPageTable *table, NyxDigest *digest)
+static void digest_table(NyxPageTable *table, NyxDigest *digest)
 {
-    GByteArray *bytes = g_byte_array_new();
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
 
     nyx_table_encode(table, bytes);
     nyx_digest_bytes(bytes->data, bytes->len, digest);
-    return bytes;
-}
-
-static GByteArray *encode_domain(NyxDomain *domain)
-{
-    domain->stamp.sent = false;
-    domain->stamp.generation = domain->generation;
-    return encode(domain->table, &domain->stamp.digest);
-}
-
-static bool stamp_holds(const NyxDomain *domain)
-{
-    return domain->stamp.generation == domain->generation;
 }
 
 const NyxDigest *nyx_domain_table_digest(NyxDomain *domain)
 {
-    if (!stamp_holds(domain)) {
-        g_byte_array_unref(encode_domain(domain));
+    NyxTableStamp *stamp = &domain->stamp;
+
+    if (stamp->generation != domain->generation) {
+        stamp->generation = domain->generation;
+        digest_table(domain->table, &stamp->digest);
     }
-    return &domain->stamp.digest;
+    return &stamp->digest;
 }
 
-static void pack(NyxIommu *iommu, NyxDomain *domain)
+const NyxTableSum *nyx_domain_table_sum(NyxDomain *domain)
+{
+    NyxTableStamp *stamp = &domain->stamp;
+
+    if (!stamp->summed) {
+        stamp->sum = nyx_table_sum_of(domain->table, 0, NYX_IOVA_LAST);
+        stamp->summed = true;
+    }
+    return &stamp->sum;
+}
+
+/* Save */
+
+/* @changed: NULL, all of the table */
+static void pack(NyxIommu *iommu, NyxDomain *domain,
+                 const NyxPageRanges *changed)
 {
     NyxSavedTable *s = g_new0(NyxSavedTable, 1);
 
     s->id = nyx_saved_string(domain->id);
     s->large_pages = domain->large_pages;
-    s->table = encode_domain(domain);
-    domain->stamp.sent = true;
+    s->changed = changed ? nyx_page_ranges_encode(changed) : NULL;
+    s->table = g_byte_array_new();
+    nyx_table_pack(domain->table, changed, s->table);
     QTAILQ_INSERT_TAIL(&iommu->saved_tables.list, s, next);
 }
 
@@ -77,7 +84,10 @@ static bool early_pre_save(void *opaque, Error **errp)
     nyx_saved_tables_clear(&iommu->saved_tables);
     QTAILQ_FOREACH(domain, &iommu->domains, link) {
         if (domain->table) {
-            pack(iommu, domain);
+            pack(iommu, domain, NULL);
+            /* Now, and not when the VM stands still */
+            nyx_domain_table_sum(domain);
+            nyx_table_stamp_sent(&domain->stamp, true);
         }
     }
     return true;
@@ -90,8 +100,12 @@ static bool late_pre_save(void *opaque, Error **errp)
 
     nyx_saved_tables_clear(&iommu->saved_tables);
     QTAILQ_FOREACH(domain, &iommu->domains, link) {
-        if (domain->table && !(stamp_holds(domain) && domain->stamp.sent)) {
-            pack(iommu, domain);
+        const NyxPageRanges *changed = &domain->stamp.changed;
+
+        if (domain->table && !domain->stamp.sent) {
+            pack(iommu, domain, NULL);
+        } else if (domain->table && nyx_page_ranges_count(changed)) {
+            pack(iommu, domain, changed);
         }
     }
     return true;
@@ -104,28 +118,83 @@ static void tables_post_save(void *opaque)
 
 /* Load */
 
-/* What it is worth is what it allows here: hence not the digest of @s->table */
-static bool take_in(NyxIommu *iommu, const NyxSavedTable *s, Error **errp)
+/*
+ * As nyx-map demands, but for what the chipset lays over RAM, whose state comes
+ * later in the stream.
+ */
+static bool account(uint64_t first, uint64_t last, uint64_t gpa,
+                    IOMMUAccessFlags perm, void *opaque)
 {
-    const char *id = nyx_saved_get_string(s->id, "a table's domain", errp);
-    NyxPageTable *table;
-    Arrived *a;
+    Arrived *a = opaque;
 
-    if (!id) {
+    nyx_table_sum_add(&a->sum, first, last, gpa, perm);
+    a->astray = !a->peer_to_peer &&
+                !nyx_ram_map_windows_cover(&a->iommu->ram, gpa,
+                                           gpa + (last - first));
+    return !a->astray;
+}
+
+/* What has changed is no longer as it came before. */
+static bool forget_changed(Arrived *a, const NyxSavedTable *s, Error **errp)
+{
+    NyxPageRanges ranges = {};
+
+    if (!nyx_page_ranges_decode(&ranges, s->changed->data, s->changed->len)) {
+        error_setg(errp, "what has changed of its table are no ranges");
         return false;
     }
-    table = nyx_table_decode(s->table->data, s->table->len, s->large_pages,
-                             errp);
-    if (!table) {
-        error_prepend(errp, "nyx-iommu: domain '%s': ", id);
-        return false;
+    for (guint i = 0; i < nyx_page_ranges_count(&ranges); i++) {
+        NyxPageRange range = nyx_page_ranges_get(&ranges, i);
+        NyxTableSum gone = nyx_table_sum_of(a->table, range.first, range.last);
+
+        nyx_table_sum_subtract(&a->sum, &gone);
+        nyx_page_table_clear(a->table, range.first, range.last);
     }
-    a = g_new0(Arrived, 1);
-    a->table = table;
-    a->large_pages = s->large_pages;
-    g_byte_array_unref(encode(table, &a->digest));
-    g_hash_table_replace(iommu->arrived_tables, g_strdup(id), a);
+    nyx_page_ranges_clear(&ranges);
     return true;
+}
+
+/* The domain of that name here: users' are the same, others have no peers. */
+static Arrived *arrived_new(NyxIommu *iommu, const char *id, bool large_pages)
+{
+    NyxDomain *domain = nyx_iommu_find_domain(iommu, id, NULL);
+    Arrived *a = g_new0(Arrived, 1);
+
+    a->iommu = iommu;
+    a->table = nyx_page_table_new(large_pages);
+    a->large_pages = large_pages;
+    a->peer_to_peer = domain && domain->peer_to_peer;
+    g_hash_table_replace(iommu->arrived_tables, g_strdup(id), a);
+    return a;
+}
+
+static bool take_in(NyxIommu *iommu, const char *id, const NyxSavedTable *s,
+                    Error **errp)
+{
+    Arrived *a;
+    bool ok;
+    ERRP_GUARD();
+
+    if (s->changed) {
+        a = g_hash_table_lookup(iommu->arrived_tables, id);
+        if (!a) {
+            error_setg(errp, "its table has changed, and has not come");
+            return false;
+        }
+        if (!forget_changed(a, s, errp)) {
+            return false;
+        }
+    } else {
+        a = arrived_new(iommu, id, s->large_pages);
+    }
+    ok = nyx_table_decode(a->table, s->table->data, s->table->len, account, a,
+                          errp);
+    if (a->astray) {
+        error_free(*errp);
+        *errp = NULL;
+        error_setg(errp, "a mapping of its table does not lead to RAM");
+    }
+    return ok;
 }
 
 static bool tables_pre_load(void *opaque, Error **errp)
@@ -140,32 +209,59 @@ static bool early_pre_load(void *opaque, Error **errp)
     return tables_pre_load(opaque, errp);
 }
 
-static bool tables_post_load(void *opaque, int version_id, Error **errp)
+static bool load_tables(NyxIommu *iommu, Error **errp)
 {
-    NyxIommu *iommu = opaque;
     const NyxSavedTable *s;
-    bool ok = true;
     ERRP_GUARD();
 
     QTAILQ_FOREACH(s, &iommu->saved_tables.list, next) {
-        ok = ok && take_in(iommu, s, errp);
+        const char *id = nyx_saved_get_string(s->id, "a table's domain", errp);
+
+        if (!id) {
+            return false;
+        }
+        if (!take_in(iommu, id, s, errp)) {
+            error_prepend(errp, "nyx-iommu: domain '%s': ", id);
+            return false;
+        }
     }
+    return true;
+}
+
+static bool tables_post_load(void *opaque, int version_id, Error **errp)
+{
+    NyxIommu *iommu = opaque;
+    bool ok = load_tables(iommu, errp);
+
     nyx_saved_tables_clear(&iommu->saved_tables);
     return ok;
 }
 
-NyxPageTable *nyx_travelling_table_take(NyxIommu *iommu, const char *id,
-                                        const NyxDigest *digest,
-                                        bool large_pages, Error **errp)
+static bool is_as_said(const Arrived *a, const NyxSavedDomain *s)
 {
+    NyxDigest digest;
+
+    if (a->large_pages != s->large_pages) {
+        return false;
+    }
+    if (s->has_sum) {
+        return nyx_table_sum_equal(&a->sum, &s->sum);
+    }
+    digest_table(a->table, &digest);
+    return !memcmp(&digest, &s->table, sizeof(digest));
+}
+
+NyxPageTable *nyx_travelling_table_take(NyxIommu *iommu,
+                                        const NyxSavedDomain *s, Error **errp)
+{
+    const char *id = (const char *)s->id->data;
     Arrived *a = g_hash_table_lookup(iommu->arrived_tables, id);
 
     if (!a || !a->table) {
         error_setg(errp, "the table of domain '%s' has not come", id);
         return NULL;
     }
-    if (a->large_pages != large_pages ||
-        memcmp(&a->digest, digest, sizeof(*digest))) {
+    if (!is_as_said(a, s)) {
         error_setg(errp, "the table of domain '%s' is not that of the source",
                    id);
         return NULL;
@@ -221,6 +317,6 @@ void nyx_travelling_tables_done(NyxIommu *iommu)
 
     g_hash_table_remove_all(iommu->arrived_tables);
     QTAILQ_FOREACH(domain, &iommu->domains, link) {
-        domain->stamp.sent = false;
+        nyx_table_stamp_sent(&domain->stamp, false);
     }
 }

@@ -41,7 +41,7 @@ static bool iommu_pre_save(void *opaque, Error **errp)
     QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
         nyx_endpoint_settle(ep);
     }
-    nyx_departure_iommu(iommu, &iommu->saved);
+    nyx_departure_iommu(iommu, &iommu->saved, NYX_TABLES_BY_SUM);
     nyx_digest_iommu(&iommu->saved, &iommu->digests.iommu);
     return true;
 }
@@ -64,11 +64,12 @@ static void load_domain(NyxIommu *iommu, Arrival *a)
     a->domain->policy = a->policy;
     nyx_domain_replace_table(a->domain, g_steal_pointer(&a->table));
     /* It was found to have that when it came. */
-    if (a->saved->has_table) {
-        a->domain->stamp = (NyxTableStamp) {
-            .generation = a->domain->generation,
-            .digest = a->saved->table,
-        };
+    if (a->saved->has_sum) {
+        a->domain->stamp.summed = true;
+        a->domain->stamp.sum = a->saved->sum;
+    } else if (a->saved->has_table) {
+        a->domain->stamp.generation = a->domain->generation;
+        a->domain->stamp.digest = a->saved->table;
     }
     a->domain->invalidations = a->saved->invalidations;
 }
@@ -177,6 +178,19 @@ static bool iommu_pre_load(void *opaque, Error **errp)
     return true;
 }
 
+/* As the stream has it, so that it is the same */
+static NyxTableProof proof_of(const NyxSavedIommu *saved)
+{
+    const NyxSavedDomain *s;
+
+    QTAILQ_FOREACH(s, &saved->domains, next) {
+        if (s->has_table && !s->has_sum) {
+            return NYX_TABLES_BY_DIGEST;
+        }
+    }
+    return NYX_TABLES_BY_SUM;
+}
+
 static bool iommu_post_load(void *opaque, int version_id, Error **errp)
 {
     NyxIommu *iommu = opaque;
@@ -187,7 +201,7 @@ static bool iommu_post_load(void *opaque, int version_id, Error **errp)
     if (arrivals) {
         load_all(iommu, arrivals);
         /* Now: devices that are loaded next may cause faults. */
-        nyx_departure_iommu(iommu, &iommu->saved);
+        nyx_departure_iommu(iommu, &iommu->saved, proof_of(&iommu->saved));
         nyx_digest_iommu(&iommu->saved, &iommu->digests.iommu);
     } else {
         error_prepend(errp, "nyx-iommu: ");

@@ -5,13 +5,21 @@
 import os
 import random
 
-from nyxtest.migration import MigrationCase, await_migration
+from qemu.qmp.qmp_client import ExecuteError
+
+from nyxtest.migration import (
+    MigrationCase, await_migration, set_capabilities, state)
 from nyxtest.stream import (
-    DIGEST, FUNCTIONS, LATE_TABLES, STATE, TABLES, Loader, Stream, number)
+    DIGEST, FUNCTIONS, LATE_TABLES, STATE, TABLES, Loader, Stream, number,
+    saved_table, saved_tables)
 from nyxtest.vector import FOLDER as VECTORS
 from nyxtest.vector import known as known_of
 from nyxtest.vector import load as load_vector
 
+# What capture() maps: 16 pages from 0x100 on to 0x20, one from 0x400 to 0x30.
+TABLE = b'\x87\x10\x0e\x40\x81\x2f\0\0'
+ALL_PAGES = b'\0\xff\xff\xff\xff\xff\x01'
+PAGES = 256
 SEED = int(os.environ.get('NYX_FUZZ_SEED', '20261120'))
 LOADS = int(os.environ.get('NYX_FUZZ_LOADS', '150'))
 MEMORY = '2M'
@@ -169,28 +177,69 @@ class StructureTest(_StreamCase):
             self.assert_load_refused(
                 self.changed(STATE, b'0000:00:08.0\0', bad), 'is no string')
 
+    def with_table(self, table, changed=None):
+        """Its table replaced; if only in part, that comes late."""
+        return self.stream.replaced(
+            TABLES if changed is None else LATE_TABLES,
+            saved_tables(saved_table('win', table, changed)))
+
     def test_table(self):
         """Tables that there cannot be"""
-        tables = self.stream.content(TABLES)
-        # 16 pages from 0x100 on to 0x20, one from 0x400 on to 0x30.
-        at = tables.index(number(8) + b'\x87')
-        table = tables[at + 4:at + 12]
-        for bad in (table[:-1], table + b'\0', b'', b'\xff' * 8,
+        for bad in (TABLE[:-1], TABLE + b'\0', b'', b'\xff' * 8,
                     b'\x07\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02\0\0',
-                    b'\x03\x01\0', b'\x01' * 7 + b'\x00'):
-            content = tables[:at] + number(len(bad)) + bad + tables[at + 12:]
-            self.assert_load_refused(self.stream.replaced(TABLES, content),
+                    b'\x03\x01\0', b'\x01' * 7 + b'\x00',
+                    b'\x04\0\0\x02\0\0\0\x07\0', b'\x84\x10' + b'\0' * 9):
+            self.assert_load_refused(self.with_table(bad),
                                      'the table of mappings is damaged')
+        # What is there already, as nothing of it has changed
+        self.assert_load_refused(self.with_table(TABLE, b''),
+                                 'the table of mappings is damaged')
+
+    def test_same_table(self):
+        """As versions wrote it that did not pack it, and in parts"""
+        for stream in (
+                self.with_table(TABLE), self.with_table(TABLE, ALL_PAGES),
+                self.with_table(TABLE[:4] + b'\0', b'\0\xff\x07'),
+                self.with_table(b'\0', b'\0\0'),
+                self.with_table(TABLE).replaced(LATE_TABLES, saved_tables(
+                    saved_table('win', b'\0', ALL_PAGES),
+                    saved_table('win', TABLE, ALL_PAGES)))):
+            answers, said = self.load(stream, ('query-nyx-domains', {}))
+            self.assertTrue(answers, said)
+            self.assertEqual(
+                [domain['mapped-bytes'] for domain in answers[0]['return']
+                 if domain['id'] == 'win'], [0x11000])
 
     def test_other_table(self):
         """One that is sound, and allows something else"""
-        tables = self.stream.content(TABLES)
-        at = tables.index(number(8) + b'\x87') + 4
-        other = tables[:at] + b'\x86' + tables[at + 1:]
-        for stream in (self.stream.replaced(TABLES, other),
-                       self.stream.replaced(LATE_TABLES, other)):
+        read_only = b'\x85' + TABLE[1:]
+        for stream in (
+                self.with_table(read_only),
+                self.stream.replaced(LATE_TABLES, saved_tables(
+                    saved_table('win', read_only))),
+                self.with_table(b'\0', ALL_PAGES),
+                self.with_table(read_only, ALL_PAGES),
+                # A run beyond what has changed
+                self.with_table(b'\x03\x60\0', b'\0\0'),
+                self.stream.replaced(TABLES, saved_tables(
+                    saved_table('win', TABLE, large_pages=False)))):
             self.assert_load_refused(
                 stream, "the table of domain 'win' is not that of the source")
+
+    def test_bad_changes(self):
+        """Ranges that there cannot be, and changes of what has not come"""
+        for changed in (b'\0', b'\x80', b'\0\x80\x80\x80\x80\x80\x02',
+                        b'\x80\x80\x80\x80\x80\x02\0'):
+            self.assert_load_refused(self.with_table(TABLE, changed),
+                                     'are no ranges')
+        self.assert_load_refused(
+            self.with_table(TABLE, ALL_PAGES).without(TABLES),
+            'its table has changed, and has not come')
+
+    def test_no_ram(self):
+        """A table that leads to what is no RAM of this side's"""
+        self.assert_load_refused(self.with_table(b'\x03\x80\x80\x80\x80\1\0'),
+                                 'does not lead to RAM')
 
     def test_no_table(self):
         self.assert_load_refused(self.stream.without(TABLES),
@@ -214,6 +263,103 @@ class StructureTest(_StreamCase):
         for name in TABLES, LATE_TABLES, STATE, FUNCTIONS, DIGEST:
             answers, _ = self.load(self.stream.twice(name), *ASKED)
             self.assertTrue(answers is None or answers[-1])
+
+
+class ChangeTest(MigrationCase):
+    """Tables change after they were sent: no more than that comes late."""
+
+    def migrate_and_change(self, name, change):
+        """The source meanwhile stands still, with its tables sent."""
+        source = self.start(*ARGUMENTS, memory=MEMORY)
+        command = source.monitor.command
+        for page in range(PAGES):
+            command('nyx-map', domain='win', iova=page << 12,
+                    gpa=(page * 37 % 128) << 12, size=0x1000, access='rw')
+        path = self.folder / name
+        set_capabilities(source, 'pause-before-switchover')
+        command('migrate', uri=f'file:{path}')
+        await_migration(source, 'pre-switchover')
+        change(command)
+        command('migrate-continue', state='pre-switchover')
+        await_migration(source, 'completed')
+        stream = Stream(path.read_bytes())
+        destination = self.start(*ARGUMENTS, memory=MEMORY,
+                                 incoming=f'file:{path}')
+        await_migration(destination, 'completed')
+        self.assert_arrived(source, destination)
+        return stream, state(destination)
+
+    def test_nothing(self):
+        stream, _ = self.migrate_and_change('nothing', lambda command: None)
+        self.assertEqual(stream.content(LATE_TABLES), saved_tables())
+        self.assertLess(len(stream.content(TABLES)), PAGES * 2)
+
+    def test_little(self):
+        def change(command):
+            command('nyx-unmap', domain='win', iova=0x7000, size=0x2000)
+            command('nyx-map', domain='win', iova=0x8000, gpa=0x10000,
+                    size=0x1000, access='r')
+            command('nyx-map', domain='win', iova=1 << 40, gpa=0x10000,
+                    size=0x4000, access='w')
+
+        stream, seen = self.migrate_and_change('little', change)
+        self.assertLess(len(stream.content(LATE_TABLES)), 100)
+        self.assertEqual([domain['mapped-bytes'] for domain
+                          in seen['query-nyx-domains']
+                          if domain['id'] == 'win'], [(PAGES + 3) << 12])
+
+    def test_new_table(self):
+        """The first range taken from all RAM, which had no table before"""
+        def change(command):
+            command('nyx-unmap', domain='auto:nic', iova=0x100000, size=0x4000)
+
+        _, seen = self.migrate_and_change('new', change)
+        self.assertTrue(seen['query-nyx-domains'])
+
+    def test_at_random(self):
+        rng = random.Random(SEED)
+
+        def change(command):
+            for _ in range(300):
+                page, size = rng.randrange(PAGES), rng.randrange(1, 9)
+                try:
+                    if rng.randrange(2):
+                        command('nyx-unmap', domain='win', iova=page << 12,
+                                size=size << 12)
+                    else:
+                        command('nyx-map', domain='win', iova=page << 12,
+                                gpa=rng.randrange(64) << 12, size=size << 12,
+                                access=rng.choice(('r', 'w', 'rw')))
+                except ExecuteError:    # mapped, or not mapped
+                    pass
+
+        self.migrate_and_change('random', change)
+
+    def test_again(self):
+        """After a migration that was cancelled all is sent anew."""
+        source = self.start(*ARGUMENTS, memory=MEMORY)
+        command = source.monitor.command
+        set_capabilities(source, 'pause-before-switchover')
+        command('nyx-map', domain='win', iova=0x1000, gpa=0x1000, size=0x1000,
+                access='rw')
+        command('migrate', uri=f'file:{self.folder / "first"}')
+        await_migration(source, 'pre-switchover')
+        command('nyx-unmap', domain='win', iova=0x1000, size=0x1000)
+        command('migrate_cancel')
+        await_migration(source, 'cancelled')
+        command('nyx-map', domain='win', iova=0x3000, gpa=0x1000, size=0x1000,
+                access='rw')
+        path = self.folder / 'second'
+        command('migrate', uri=f'file:{path}')
+        await_migration(source, 'pre-switchover')
+        command('migrate-continue', state='pre-switchover')
+        await_migration(source, 'completed')
+        self.assertEqual(Stream(path.read_bytes()).content(LATE_TABLES),
+                         saved_tables())
+        destination = self.start(*ARGUMENTS, memory=MEMORY,
+                                 incoming=f'file:{path}')
+        await_migration(destination, 'completed')
+        self.assert_arrived(source, destination)
 
 
 class FuzzTest(_StreamCase):

@@ -120,3 +120,25 @@ class Loader:
 
 def number(value, size=4):
     return struct.pack({1: '>B', 2: '>H', 4: '>I', 8: '>Q'}[size], value)
+
+
+def text(data):
+    """Bytes, with how many there are."""
+    return number(len(data)) + data
+
+
+def subsection(name, content):
+    return bytes([5, len(name)]) + name.encode() + number(1) + content
+
+
+def saved_table(domain, table, changed=None, large_pages=True):
+    """A table in one of its sections; changed: the ranges that it tells of."""
+    saved = text(domain.encode() + b'\0') + bytes([large_pages]) + text(table)
+    if changed is not None:
+        saved += subsection('nyx-table/changed', text(changed))
+    return saved
+
+
+def saved_tables(*tables):
+    """The content of such a section."""
+    return b''.join(b'\1' + table for table in tables) + b'\0'
