@@ -83,9 +83,8 @@ static bool is_being_unplugged(DeviceState *dev)
             qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL));
 }
 
-static void unplug_bh(void *opaque)
+static void unplug(const LimitRequest *req)
 {
-    LimitRequest *req = opaque;
     Error *err = NULL;
 
     /* It may have gone with another function of its slot. */
@@ -98,12 +97,21 @@ static void unplug_bh(void *opaque)
     }
     send_event(req, err);
     error_free(err);
-    free_request(req);
+}
+
+static void unplug_bh(void *opaque)
+{
+    g_autoptr(GPtrArray) requests = opaque;
+
+    for (guint i = 0; i < requests->len; i++) {
+        unplug(requests->pdata[i]);
+    }
 }
 
 /* Functions that the IOMMU cannot tell apart misbehave together. */
 static void unplug_later(NyxEndpoint *ep, NyxLimit limit)
 {
+    GPtrArray *requests = g_ptr_array_new_with_free_func(free_request);
     NyxFunction *fn;
 
     QTAILQ_FOREACH(fn, &ep->functions, link) {
@@ -114,8 +122,9 @@ static void unplug_later(NyxEndpoint *ep, NyxLimit limit)
         }
         req = new_request(fn, limit, NYX_LIMIT_ACTION_UNPLUG);
         req->unplug = DEVICE(object_ref(OBJECT(fn->dev)));
-        aio_bh_schedule_oneshot(iohandler_get_aio_context(), unplug_bh, req);
+        g_ptr_array_add(requests, req);
     }
+    aio_bh_schedule_oneshot(iohandler_get_aio_context(), unplug_bh, requests);
 }
 
 /* Restore: one for all that have asked for it meanwhile. */

@@ -202,6 +202,34 @@ void nyx_inject(NyxTest *t, const char *id, unsigned count)
             "  'count': %u } }", id, count);
 }
 
+void nyx_await_action(NyxTest *t, const char *id, const char *limit,
+                      const char *action, const char *error)
+{
+    QDict *event = qtest_qmp_eventwait_ref(t->qts, "NYX_LIMIT_ACTION");
+    QDict *data = qdict_get_qdict(event, "data");
+
+    g_assert_cmpstr(qdict_get_str(data, "device"), ==, id);
+    g_assert_cmpstr(qdict_get_str(data, "domain"), !=, "");
+    g_assert_cmpstr(qdict_get_str(data, "limit"), ==, limit);
+    g_assert_cmpstr(qdict_get_str(data, "action"), ==, action);
+    if (error) {
+        g_assert_nonnull(strstr(qdict_get_str(data, "error"), error));
+    } else {
+        g_assert_null(qdict_get_try_str(data, "error"));
+    }
+    g_assert_cmpint(qdict_get_bool(data, "success"), ==, !error);
+    qobject_unref(event);
+}
+
+void nyx_assert_vm_status(NyxTest *t, const char *status)
+{
+    QDict *info = qtest_qmp_assert_success_ref(t->qts,
+                      "{ 'execute': 'query-status' }");
+
+    g_assert_cmpstr(qdict_get_str(info, "status"), ==, status);
+    qobject_unref(info);
+}
+
 void nyx_settle(NyxTest *t)
 {
     qtest_clock_step(t->qts, 2000 * 1000000LL);

@@ -61,6 +61,16 @@ void nyx_assign(NyxTest *t, const char *id, const char *domain);
 void nyx_inject(NyxTest *t, const char *id, unsigned count);
 
 /*
+ * The next NYX_LIMIT_ACTION is of that device, limit and action: done (@error
+ * NULL), or not, with @error in its text.
+ */
+void nyx_await_action(NyxTest *t, const char *id, const char *limit,
+                      const char *action, const char *error);
+
+/* query-status says so. */
+void nyx_assert_vm_status(NyxTest *t, const char *status);
+
+/*
  * Let QEMU do all that is due: timers within two seconds, and what was handed
  * to the main loop.
  */

@@ -7,7 +7,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "libnyx.h"
+#include "libnyx-extra.h"
 
 #define HOLE        MIB(512)
 #define MAX_FAULTS  4
@@ -52,15 +52,6 @@ static void await_limit(NyxTestdev *dev, const char *action)
     qobject_unref(event);
 }
 
-static void assert_vm_status(NyxTest *t, const char *status)
-{
-    QDict *info = qtest_qmp_assert_success_ref(t->qts,
-                      "{ 'execute': 'query-status' }");
-
-    g_assert_cmpstr(qdict_get_str(info, "status"), ==, status);
-    qobject_unref(info);
-}
-
 static void test_quarantine(void)
 {
     NyxTestdev *dev = start("quarantine");
@@ -71,15 +62,22 @@ static void test_quarantine(void)
     faults(dev, 1);
     await_limit(dev, "quarantine");
     nyx_await_state(dev->t, "td", "operational", "quarantined");
+    nyx_await_action(dev->t, "td", "faults", "quarantine", NULL);
     nyx_assert_state(dev->t, "other", "operational");
-    assert_vm_status(dev->t, "running");
+    nyx_assert_vm_status(dev->t, "running");
     quit(dev);
 }
+
+typedef struct CutOff {
+    const char *action;
+    uint32_t flags;
+} CutOff;
 
 /* Nothing that follows the fault past the limit arrives, within one run. */
 static void check_cut_off(const void *data)
 {
-    NyxTestdev *dev = start("quarantine");
+    const CutOff *how = data;
+    NyxTestdev *dev = start(how->action);
     uint64_t hole = MIB(8), size = (MAX_FAULTS + 1) * PAGE;
     uint64_t after = hole + size;
     unsigned i;
@@ -90,7 +88,7 @@ static void check_cut_off(const void *data)
     memset(dev->t->ram, 0, NYX_RAM_SIZE);
     nyx_testdev_fill(dev, 0x77);
     nyx_testdev_plan(dev, hole, 8, 20, 20, PAGE,
-                     NTD_FLAG_WRITE | GPOINTER_TO_UINT(data));
+                     NTD_FLAG_WRITE | how->flags);
     nyx_testdev_set(dev, NTD_REG_COMMAND, NTD_CMD_START);
     nyx_await_state(dev->t, "td", "operational", "quarantined");
     for (i = 0; i < 20; i++) {
@@ -123,6 +121,7 @@ static void test_report(void)
 
     faults(dev, MAX_FAULTS + 1);
     await_limit(dev, "report");
+    nyx_await_action(dev->t, "td", "faults", "report", NULL);
     nyx_assert_state(dev->t, "td", "operational");
     nyx_assert_number(dev->t, "td", "total-faults", MAX_FAULTS + 1);
     g_assert_cmpuint(nyx_testdev_write(dev, MIB(1), 8), ==, NTD_RESULT_OK);
@@ -154,6 +153,7 @@ static void test_reset_device(void)
         nyx_await_state(dev->t, "td", "operational", "quarantined");
         nyx_await_state(dev->t, "td", "quarantined", "recovering");
         nyx_await_state(dev->t, "td", "recovering", "operational");
+        nyx_await_action(dev->t, "td", "faults", "reset-device", NULL);
         nyx_assert_number(dev->t, "td", "recoveries", round);
         nyx_assert_number(dev->t, "td", "fault-count", 0);
         nyx_testdev_enable(dev);
@@ -165,6 +165,8 @@ static void test_reset_device(void)
     /* No recoveries are left. */
     faults(dev, MAX_FAULTS + 1);
     nyx_await_state(dev->t, "td", "quarantined", "failed");
+    nyx_await_action(dev->t, "td", "faults", "reset-device",
+                     "has had 2 recoveries");
     g_assert_cmphex(nyx_testdev_get(dev, NTD_REG_ID), ==, UINT32_MAX);
     quit(dev);
 }
@@ -176,12 +178,13 @@ static void test_pause_vm(void)
     faults(dev, MAX_FAULTS + 1);
     await_limit(dev, "pause-vm");
     qtest_qmp_eventwait(dev->t->qts, "STOP");
-    assert_vm_status(dev->t, "paused");
+    nyx_await_action(dev->t, "td", "faults", "pause-vm", NULL);
+    nyx_assert_vm_status(dev->t, "paused");
     nyx_assert_state(dev->t, "td", "operational");
     nyx_qmp(dev->t, "{ 'execute': 'cont' }");
-    assert_vm_status(dev->t, "running");
+    nyx_assert_vm_status(dev->t, "running");
     faults(dev, MAX_FAULTS);
-    assert_vm_status(dev->t, "running");
+    nyx_assert_vm_status(dev->t, "running");
     quit(dev);
 }
 
@@ -191,8 +194,9 @@ static void test_reset_vm(void)
 
     faults(dev, MAX_FAULTS + 1);
     await_limit(dev, "reset-vm");
+    nyx_await_action(dev->t, "td", "faults", "reset-vm", NULL);
     qtest_qmp_eventwait(dev->t->qts, "RESET");
-    assert_vm_status(dev->t, "running");
+    nyx_assert_vm_status(dev->t, "running");
     nyx_assert_state(dev->t, "td", "operational");
     nyx_assert_number(dev->t, "td", "total-faults", MAX_FAULTS + 1);
     nyx_assert_number(dev->t, "td", "fault-count", 0);
@@ -207,19 +211,139 @@ static void test_shutdown(void)
     /* QEMU may be gone before it could be asked for the result. */
     nyx_testdev_set(dev, NTD_REG_COMMAND, NTD_CMD_WRITE);
     await_limit(dev, "shutdown");
+    nyx_await_action(dev->t, "td", "faults", "shutdown", NULL);
     qtest_qmp_eventwait(dev->t->qts, "SHUTDOWN");
     qtest_wait_qemu(dev->t->qts);
     quit(dev);
 }
 
+/* Unplug */
+
+#define PORT_SLOT   8
+#define BUS         1
+
+/* Below a port, with @more devices */
+static NyxTestdev *start_below_port(const char *more)
+{
+    g_autofree char *machine = g_strdup_printf(
+        "nyx-pc,max-faults=%u,on-fault-limit=unplug", MAX_FAULTS);
+    NyxTest *t = nyx_test_start(machine, "-device pcie-root-port,id=rp,"
+                                "addr=%u,chassis=1,slot=1 -device nyx-testdev,"
+                                "id=td,bus=rp %s", PORT_SLOT, more);
+
+    g_free(nyx_bridge_open(t, PORT_SLOT, BUS));
+    return nyx_testdev_open(t, NYX_SLOT(BUS, 0));
+}
+
+/* The guest lets go of it in a reset, if it was asked to. */
+static void await_gone(NyxTestdev *dev)
+{
+    QDict *info;
+
+    qtest_system_reset_nowait(dev->t->qts);
+    qtest_qmp_eventwait(dev->t->qts, "DEVICE_DELETED");
+    info = qtest_qmp(dev->t->qts, "{ 'execute': 'query-nyx-devices',"
+                     "  'arguments': { 'device': 'td' } }");
+    g_assert_true(qdict_haskey(info, "error"));
+    qobject_unref(info);
+}
+
+static void test_unplug(void)
+{
+    NyxTestdev *dev = start_below_port("");
+
+    faults(dev, MAX_FAULTS + 1);
+    await_limit(dev, "unplug");
+    nyx_await_state(dev->t, "td", "operational", "quarantined");
+    nyx_await_action(dev->t, "td", "faults", "unplug", NULL);
+    /* Cut off for as long as it is still there */
+    g_assert_cmphex(nyx_testdev_get(dev, NTD_REG_ID), ==, UINT32_MAX);
+    await_gone(dev);
+    quit(dev);
+}
+
+/* Who has been asked already is not asked again. */
+static void test_unplug_asked_already(void)
+{
+    NyxTestdev *dev = start_below_port("");
+
+    qtest_qmp_device_del_send(dev->t->qts, "td");
+    faults(dev, MAX_FAULTS + 1);
+    nyx_await_state(dev->t, "td", "operational", "quarantined");
+    nyx_await_action(dev->t, "td", "faults", "unplug", NULL);
+    await_gone(dev);
+    quit(dev);
+}
+
+/* A quarantine takes in the domain; only who misbehaved has to leave. */
+static void test_unplug_scope(void)
+{
+    NyxTestdev *dev = start_below_port(
+        "-object nyx-domain,id=both,isolation=shared,scope=domain "
+        "-device pcie-root-port,id=rp2,addr=9,chassis=2,slot=2 "
+        "-device nyx-testdev,id=other,bus=rp2");
+
+    nyx_assign(dev->t, "td", "both");
+    nyx_assign(dev->t, "other", "both");
+    faults(dev, MAX_FAULTS + 1);
+    nyx_await_state(dev->t, "other", "operational", "quarantined");
+    nyx_await_action(dev->t, "td", "faults", "unplug", NULL);
+    await_gone(dev);
+    nyx_assert_state(dev->t, "other", "quarantined");
+    quit(dev);
+}
+
+static void test_unplug_impossible(void)
+{
+    NyxTestdev *dev = start("unplug");
+
+    faults(dev, MAX_FAULTS + 1);
+    await_limit(dev, "unplug");
+    nyx_await_state(dev->t, "td", "operational", "quarantined");
+    nyx_await_action(dev->t, "td", "faults", "unplug",
+                     "does not support hotplugging");
+    nyx_assert_state(dev->t, "td", "quarantined");
+    g_assert_cmphex(nyx_testdev_get(dev, NTD_REG_ID), ==, UINT32_MAX);
+    nyx_assert_vm_status(dev->t, "running");
+    nyx_recover(dev->t, "td");
+    quit(dev);
+}
+
+/* They cannot be told apart, so both have to leave. */
+static void test_unplug_behind_bridge(void)
+{
+    NyxTest *t = nyx_test_start(
+        "nyx-pc,max-faults=4,on-fault-limit=unplug",
+        "-device pcie-pci-bridge,id=br,addr=8 "
+        "-device e1000,id=a,bus=br,addr=1,romfile= "
+        "-device e1000,id=b,bus=br,addr=2,romfile=");
+
+    nyx_inject(t, "b", 5);
+    nyx_await_action(t, "a", "faults", "unplug", NULL);
+    nyx_await_action(t, "b", "faults", "unplug", NULL);
+    nyx_test_quit(t);
+}
+
 int main(int argc, char **argv)
 {
+    static const CutOff cut_off[] = {
+        { "quarantine", 0 },
+        { "quarantine", NTD_FLAG_THREAD },
+        { "unplug", 0 },
+        { "unplug", NTD_FLAG_THREAD },
+        { "restore-snapshot", 0 },
+        { "restore-snapshot", NTD_FLAG_THREAD },
+    };
+
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/nyx/action/quarantine", test_quarantine);
-    qtest_add_data_func("/nyx/action/cut-off/main-loop", GUINT_TO_POINTER(0),
-                        check_cut_off);
-    qtest_add_data_func("/nyx/action/cut-off/thread",
-                        GUINT_TO_POINTER(NTD_FLAG_THREAD), check_cut_off);
+    for (int i = 0; i < ARRAY_SIZE(cut_off); i++) {
+        g_autofree char *name = g_strdup_printf(
+            "/nyx/action/cut-off/%s/%s", cut_off[i].action,
+            cut_off[i].flags ? "thread" : "main-loop");
+
+        qtest_add_data_func(name, &cut_off[i], check_cut_off);
+    }
     qtest_add_func("/nyx/action/cut-off-pass-through",
                    test_cut_off_pass_through);
     qtest_add_func("/nyx/action/report", test_report);
@@ -227,5 +351,12 @@ int main(int argc, char **argv)
     qtest_add_func("/nyx/action/pause-vm", test_pause_vm);
     qtest_add_func("/nyx/action/reset-vm", test_reset_vm);
     qtest_add_func("/nyx/action/shutdown", test_shutdown);
+    qtest_add_func("/nyx/action/unplug", test_unplug);
+    qtest_add_func("/nyx/action/unplug-asked-already",
+                   test_unplug_asked_already);
+    qtest_add_func("/nyx/action/unplug-scope", test_unplug_scope);
+    qtest_add_func("/nyx/action/unplug-impossible", test_unplug_impossible);
+    qtest_add_func("/nyx/action/unplug-behind-bridge",
+                   test_unplug_behind_bridge);
     return g_test_run();
 }
