@@ -10,6 +10,7 @@ BUILD := build
 PREFIX ?= /usr/local
 DESTDIR ?=
 ACCEL ?=
+QUICK ?=
 # Options for configure, as in: make CONFIGURE_ARGS=--qemu-tarball=FILE
 CONFIGURE_ARGS ?= --keep
 # Jobs of ninja; its own choice when empty.
@@ -37,7 +38,7 @@ help:
 	@echo 'make check-qemu     only QEMU'\''s own tests on our machine'
 	@echo 'make check-functional   only the tests with Linux guests'
 	@echo 'make check-sanitize unit tests and qtests with ASan, UBSan and TSan'
-	@echo 'make bench          measure what the page table and the IOTLB cost'
+	@echo 'make bench          measure beside stock QEMU; QUICK=1: in a minute'
 	@echo 'make docs           the manual as HTML'
 	@echo 'make install        install below PREFIX [$(PREFIX)]; DESTDIR is honoured'
 	@echo 'make patches        the extension as a patch series for QEMU'
@@ -77,9 +78,9 @@ check-functional: bootstrap-check test-programs
 .PHONY: check-sanitize bench
 check-sanitize: bootstrap
 	@scripts/check-sanitize
-bench: configured
-	@$(NINJA) nyx/tests/bench/nyx-bench-page-table
-	@$(BUILD)/nyx/tests/bench/nyx-bench-page-table
+bench: bootstrap-bench all
+	@$(NINJA) nyx/tests/bench/nyx-bench-page-table nyx/tests/bench/nyx-bench-dma
+	@tests/bench/run $(if $(QUICK),--quick)
 
 # --- Deliverables ---
 

@@ -35,12 +35,15 @@ static uint64_t next_random(uint64_t *state)
 static uint64_t next_address(const NyxTestdevRunPlan *plan,
                              NyxTestdevRunProgress *p)
 {
-    uint64_t n = p->done;
+    uint64_t slot;
 
     if (plan->flags & NTD_FLAG_RANDOM) {
-        n = next_random(&p->random);
+        /* A division would take as long as half of a DMA. */
+        slot = (next_random(&p->random) >> 32) * plan->slots >> 32;
+    } else {
+        slot = p->done % plan->slots;
     }
-    return plan->address + n % plan->slots * plan->stride;
+    return plan->address + slot * plan->stride;
 }
 
 static bool plan_finished(const NyxTestdevRunPlan *plan,
@@ -50,18 +53,54 @@ static bool plan_finished(const NyxTestdevRunPlan *plan,
            (plan->flags & NTD_FLAG_STOP_ON_ERROR && p->errors);
 }
 
-static void one_dma(NyxTestdevRun *run, uint8_t *data,
-                    NyxTestdevRunProgress *p)
+/*
+ * As devices do that hand the memory to others.  QEMU maps a bounce buffer
+ * where there is no memory, and does not say what became of its content.
+ */
+static bool copy_mapped(PCIDevice *pdev, uint64_t address, uint8_t *data,
+                        uint64_t length, DMADirection direction)
+{
+    while (length) {
+        dma_addr_t piece = length;
+        uint8_t *memory = pci_dma_map(pdev, address, &piece, direction);
+
+        if (!memory) {
+            return false;
+        }
+        if (direction == DMA_DIRECTION_FROM_DEVICE) {
+            memcpy(memory, data, piece);
+        } else {
+            memcpy(data, memory, piece);
+        }
+        pci_dma_unmap(pdev, memory, piece, direction, piece);
+        address += piece;
+        data += piece;
+        length -= piece;
+    }
+    return true;
+}
+
+static bool transfer(NyxTestdevRun *run, uint64_t address, uint8_t *data)
 {
     const NyxTestdevRunPlan *plan = &run->plan;
     MemTxAttrs attrs = { .requester_id = pci_requester_id(run->pdev) };
     DMADirection direction = plan->flags & NTD_FLAG_WRITE ?
                              DMA_DIRECTION_FROM_DEVICE :
                              DMA_DIRECTION_TO_DEVICE;
-    uint64_t address = next_address(plan, p);
 
-    if (pci_dma_rw(run->pdev, address, data, plan->length, direction,
-                   attrs) != MEMTX_OK) {
+    if (plan->flags & NTD_FLAG_MAP) {
+        return copy_mapped(run->pdev, address, data, plan->length, direction);
+    }
+    return pci_dma_rw(run->pdev, address, data, plan->length, direction,
+                      attrs) == MEMTX_OK;
+}
+
+static void one_dma(NyxTestdevRun *run, uint8_t *data,
+                    NyxTestdevRunProgress *p)
+{
+    uint64_t address = next_address(&run->plan, p);
+
+    if (!transfer(run, address, data)) {
         if (!p->errors) {
             p->first_error = address;
         }

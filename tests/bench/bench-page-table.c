@@ -5,8 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Prints one figure per line.  Each is the best of REPEATS runs, which is the
- * one least disturbed by what else the machine does.
+ * Writes a line of JSON for each point, with the nanoseconds per page, or per
+ * lookup, of each round.  The tree is what QEMU's virtio-iommu keeps mappings
+ * in: GLib's, ordered by ranges that compare as equal where they overlap.
  */
 
 #include "qemu/osdep.h"
@@ -16,7 +17,7 @@
 #include "nyx/hw/iommu-nyx/page-table.h"
 
 #define PAGE        NYX_PAGE_SIZE
-#define REPEATS     5
+#define ROUNDS      5
 #define LOOKUPS     (4 * 1000 * 1000)
 #define SPAN        GiB         /* what is mapped and unmapped */
 
@@ -43,30 +44,140 @@ static void unmap_pages(NyxPageTable *pt, uint64_t chunk)
     }
 }
 
-/* 1 GiB in leaves of 4 KiB, by ranges of this many bytes */
-static void bench_map_unmap(uint64_t chunk)
+static void print_point(const char *op, const char *what, uint64_t pages,
+                        const double *ns)
 {
-    int64_t map_ns = INT64_MAX, unmap_ns = INT64_MAX;
+    printf("{\"suite\": \"page-table\", \"contender\": \"%s\", "
+           "\"op\": \"%s\", \"pages\": %" PRIu64 ", \"ns\": [", what, op,
+           pages);
+    for (int i = 0; i < ROUNDS; i++) {
+        printf("%s%.3f", i ? ", " : "", ns[i]);
+    }
+    printf("]}\n");
+    fflush(stdout);
+}
+
+/* 1 GiB in leaves of 4 KiB, by ranges of this many bytes */
+static void bench_map_unmap(const char *what, uint64_t chunk)
+{
+    double map_ns[ROUNDS], unmap_ns[ROUNDS], bytes[ROUNDS];
     double pages = SPAN / PAGE;
 
-    for (int i = 0; i < REPEATS; i++) {
+    for (int i = 0; i < ROUNDS; i++) {
         NyxPageTable *pt = nyx_page_table_new(true);
         int64_t start = now_ns(), middle;
 
         map_pages(pt, chunk);
         middle = now_ns();
+        bytes[i] = nyx_page_table_table_bytes(pt) / pages;
         unmap_pages(pt, chunk);
-        map_ns = MIN(map_ns, middle - start);
-        unmap_ns = MIN(unmap_ns, now_ns() - middle);
+        map_ns[i] = (middle - start) / pages;
+        unmap_ns[i] = (now_ns() - middle) / pages;
         nyx_page_table_free(pt);
         drain_call_rcu();
     }
-    printf("map of 4 KiB pages, %7" PRIu64 " KiB at a time: "
-           "%6.1f ns/page, %6.1f M pages/s\n",
-           chunk / KiB, map_ns / pages, pages * 1000 / map_ns);
-    printf("unmap of the same:                       "
-           "%6.1f ns/page, %.3f ms for 1 GiB\n",
-           unmap_ns / pages, unmap_ns / 1e6);
+    print_point("map", what, SPAN / PAGE, map_ns);
+    print_point("unmap", what, SPAN / PAGE, unmap_ns);
+    print_point("bytes per page", what, SPAN / PAGE, bytes);
+}
+
+/* Page by page, beside virtio-iommu's tree */
+
+typedef struct Store {
+    const char *name;
+    void *(*create)(void);
+    void (*map)(void *store, uint64_t iova);
+    void (*unmap)(void *store, uint64_t iova);
+    void (*destroy)(void *store);
+} Store;
+
+static void *table_create(void)
+{
+    return nyx_page_table_new(true);
+}
+
+static void table_map(void *store, uint64_t iova)
+{
+    g_assert(!nyx_page_table_map(store, iova, iova + PAGE - 1, PAGE + iova,
+                                 IOMMU_RW));
+}
+
+static void table_unmap(void *store, uint64_t iova)
+{
+    g_assert(!nyx_page_table_unmap(store, iova, iova + PAGE - 1));
+}
+
+static void table_destroy(void *store)
+{
+    nyx_page_table_free(store);
+    drain_call_rcu();
+}
+
+typedef struct TreeRange {
+    uint64_t first;
+    uint64_t last;
+} TreeRange;
+
+static gint compare_ranges(gconstpointer a, gconstpointer b, gpointer opaque)
+{
+    const TreeRange *x = a, *y = b;
+
+    return x->last < y->first ? -1 : x->first > y->last;
+}
+
+static void *tree_create(void)
+{
+    return g_tree_new_full(compare_ranges, NULL, g_free, g_free);
+}
+
+static void tree_map(void *store, uint64_t iova)
+{
+    TreeRange range = { iova, iova + PAGE - 1 };
+    uint64_t to[2] = { PAGE + iova, IOMMU_RW };
+
+    g_assert(!g_tree_lookup(store, &range));
+    g_tree_insert(store, g_memdup2(&range, sizeof(range)),
+                  g_memdup2(to, sizeof(to)));
+}
+
+static void tree_unmap(void *store, uint64_t iova)
+{
+    TreeRange range = { iova, iova + PAGE - 1 };
+
+    g_assert(g_tree_remove(store, &range));
+}
+
+static void tree_destroy(void *store)
+{
+    g_tree_unref(store);
+}
+
+static const Store stores[] = {
+    { "nyx, one by one", table_create, table_map, table_unmap, table_destroy },
+    { "virtio-iommu's tree", tree_create, tree_map, tree_unmap, tree_destroy },
+};
+
+static void bench_store(const Store *store, uint64_t pages)
+{
+    double map_ns[ROUNDS], unmap_ns[ROUNDS];
+
+    for (int i = 0; i < ROUNDS; i++) {
+        void *it = store->create();
+        int64_t start = now_ns(), middle;
+
+        for (uint64_t n = 0; n < pages; n++) {
+            store->map(it, n * PAGE);
+        }
+        middle = now_ns();
+        for (uint64_t n = 0; n < pages; n++) {
+            store->unmap(it, n * PAGE);
+        }
+        map_ns[i] = (double)(middle - start) / pages;
+        unmap_ns[i] = (double)(now_ns() - middle) / pages;
+        store->destroy(it);
+    }
+    print_point("map", store->name, pages, map_ns);
+    print_point("unmap", store->name, pages, unmap_ns);
 }
 
 /* A stride that is odd in pages visits all of a power of two. */
@@ -75,11 +186,9 @@ static uint64_t next_iova(uint64_t iova, uint64_t working_set)
     return (iova + 12345 * PAGE) & (working_set - 1);
 }
 
-static double lookup_ns(NyxPageTable *pt, uint64_t working_set)
+static void measure_lookup(NyxPageTable *pt, uint64_t working_set, double *ns)
 {
-    int64_t best = INT64_MAX;
-
-    for (int i = 0; i < REPEATS; i++) {
+    for (int i = 0; i < ROUNDS; i++) {
         int64_t start = now_ns();
         uint64_t iova = 0;
 
@@ -89,18 +198,16 @@ static double lookup_ns(NyxPageTable *pt, uint64_t working_set)
             g_assert(nyx_page_table_lookup(pt, iova, &t));
             iova = next_iova(iova, working_set);
         }
-        best = MIN(best, now_ns() - start);
+        ns[i] = (double)(now_ns() - start) / LOOKUPS;
     }
-    return (double)best / LOOKUPS;
 }
 
-static double cached_ns(NyxPageTable *pt, uint64_t working_set)
+static void measure_cached(NyxPageTable *pt, uint64_t working_set, double *ns)
 {
-    int64_t best = INT64_MAX;
     NyxIotlb tlb;
 
     nyx_iotlb_init(&tlb);
-    for (int i = 0; i < REPEATS; i++) {
+    for (int i = 0; i < ROUNDS; i++) {
         int64_t start = now_ns();
         uint64_t iova = 0;
 
@@ -113,22 +220,23 @@ static double cached_ns(NyxPageTable *pt, uint64_t working_set)
             }
             iova = next_iova(iova, working_set);
         }
-        best = MIN(best, now_ns() - start);
+        ns[i] = (double)(now_ns() - start) / LOOKUPS;
     }
     nyx_iotlb_destroy(&tlb);
-    return (double)best / LOOKUPS;
 }
 
 static void bench_lookup(const char *leaf, uint64_t gpa)
 {
     static const uint64_t pages[] = { 1, 512, 4096, 262144 };
     NyxPageTable *pt = nyx_page_table_new(true);
+    double ns[ROUNDS];
 
     g_assert(!nyx_page_table_map(pt, 0, SPAN - 1, gpa, IOMMU_RW));
     for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
-        printf("lookup, leaves of %s, %6" PRIu64 " pages: table %5.1f ns, "
-               "with IOTLB %5.1f ns\n", leaf, pages[i],
-               lookup_ns(pt, pages[i] * PAGE), cached_ns(pt, pages[i] * PAGE));
+        measure_lookup(pt, pages[i] * PAGE, ns);
+        print_point("lookup", leaf, pages[i], ns);
+        measure_cached(pt, pages[i] * PAGE, ns);
+        print_point("lookup, cached", leaf, pages[i], ns);
     }
     nyx_page_table_free(pt);
     drain_call_rcu();
@@ -136,12 +244,17 @@ static void bench_lookup(const char *leaf, uint64_t gpa)
 
 int main(void)
 {
-    bench_map_unmap(SPAN);
-    bench_map_unmap(2 * MiB);
-    bench_map_unmap(64 * KiB);
-    bench_map_unmap(PAGE);
-    bench_lookup("4 KiB", PAGE);
-    bench_lookup("2 MiB", 2 * MiB);
-    bench_lookup("1 GiB", 0);
+    static const uint64_t pages[] = { 512, 4096, 32768, 262144 };
+
+    bench_map_unmap("nyx, all at once", SPAN);
+    bench_map_unmap("nyx, 2 MiB at a time", 2 * MiB);
+    for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+        for (size_t j = 0; j < ARRAY_SIZE(stores); j++) {
+            bench_store(&stores[j], pages[i]);
+        }
+    }
+    bench_lookup("leaves of 4 KiB", PAGE);
+    bench_lookup("leaves of 2 MiB", 2 * MiB);
+    bench_lookup("leaves of 1 GiB", 0);
     return 0;
 }

@@ -65,6 +65,33 @@ static void test_slots(const void *data)
     quit(dev);
 }
 
+/* Both directions, also across the end of a page */
+static void test_map(const void *data)
+{
+    uint32_t flags = NTD_FLAG_MAP | mode_of(data);
+    NyxTestdev *dev = start();
+    uint8_t buffer[2 * PAGE];
+    uint8_t *before;
+
+    nyx_ram_fill(dev->t);
+    nyx_testdev_run(dev, BASE + 5, sizeof(buffer), 2, 1, 0, flags);
+    nyx_testdev_await_idle(dev);
+    nyx_testdev_get_buffer(dev, buffer, sizeof(buffer));
+    g_assert(!memcmp(buffer, dev->t->ram + BASE + 5, sizeof(buffer)));
+
+    before = nyx_ram_copy(dev->t);
+    nyx_testdev_fill(dev, 0xee);
+    nyx_testdev_run(dev, BASE + 5, sizeof(buffer), 1, 1, 0,
+                    flags | NTD_FLAG_WRITE);
+    nyx_testdev_await_idle(dev);
+    memset(buffer, 0xee, sizeof(buffer));
+    g_assert(!memcmp(buffer, dev->t->ram + BASE + 5, sizeof(buffer)));
+    nyx_ram_assert_same(dev->t, before, BASE + 5, sizeof(buffer));
+    g_assert_cmpuint(nyx_testdev_get64(dev, NTD_REG_ERRORS_LO), ==, 0);
+    g_free(before);
+    quit(dev);
+}
+
 static void test_random(const void *data)
 {
     NyxTestdev *dev = start();
@@ -294,6 +321,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     add("slots", test_slots);
+    add("map", test_map);
     add("random", test_random);
     add("read", test_read);
     add("errors", test_errors);

@@ -72,7 +72,8 @@
 #define NTD_FLAG_RANDOM         (1u << 1)       /* slots in random order */
 #define NTD_FLAG_THREAD         (1u << 2)       /* in a thread of its own */
 #define NTD_FLAG_STOP_ON_ERROR  (1u << 3)
-#define NTD_FLAG_MASK           0xfu
+#define NTD_FLAG_MAP            (1u << 4)       /* map the memory, then copy */
+#define NTD_FLAG_MASK           0x1fu
 
 #define NTD_CMD_READ            1   /* memory at ADDRESS to the buffer */
 #define NTD_CMD_WRITE           2   /* the buffer to memory at ADDRESS */

@@ -1,0 +1,430 @@
+/*
+ * Nyx benchmarks: what DMA costs with each IOMMU
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Writes a line of JSON for each point: its contender and parameters, and the
+ * nanoseconds per DMA of each round.  All contenders of a comparison live at
+ * once and take turns in each round, so that what else the machine does hits
+ * them alike.  tests/bench/run makes a table of it.
+ *
+ * Usage: nyx-bench-dma [--quick] [--only CONTENDER]... [SUITE...]
+ */
+
+#include "qemu/osdep.h"
+#include "contender.h"
+
+#define KINDS_MAX       9
+#define SMALL           12      /* leaves of 4 KiB */
+#define LARGE           21      /* leaves of 2 MiB */
+#define SMALL_PAGES     262144
+#define LARGE_FIRST     MIB(4096)
+#define LENGTH          64
+
+/*
+ * One per page, but not all at the same place in it: these would share a few
+ * lines of the processor's caches.
+ */
+#define STRIDE(shift)   ((1ULL << (shift)) + LENGTH)
+#define PAGES           512     /* where their number is not what varies */
+#define SLOTS           (PAGES * PAGE / STRIDE(SMALL))
+
+typedef struct Bench {
+    bool quick;
+    char **only;                /* contenders; NULL: all */
+    unsigned rounds;
+    uint32_t count;             /* DMAs in a round of a point */
+    Contender *c[KINDS_MAX];
+    unsigned n;
+} Bench;
+
+typedef struct Point {
+    const char *suite;
+    const char *op;
+    unsigned shift;             /* of leaves; 0: not to be told */
+    uint64_t pages;             /* touched; 0: as before */
+    ContenderRun run;
+} Point;
+
+static void progress(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+static void progress(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
+static bool is_wanted(Bench *b, const char *const *names, const char *name)
+{
+    return (!names || g_strv_contains(names, name)) &&
+           (!b->only || g_strv_contains((const char *const *)b->only, name));
+}
+
+/* @names: of contender kinds, ended by NULL; NULL: all of them */
+static void bench_start(Bench *b, const char *const *names, size_t ram_size)
+{
+    b->n = 0;
+    for (const ContenderKind *kind = contender_kinds; kind->name; kind++) {
+        if (is_wanted(b, names, kind->name)) {
+            progress("  starting %s", kind->name);
+            g_assert_cmpuint(b->n, <, KINDS_MAX);
+            b->c[b->n++] = contender_start(kind, ram_size);
+        }
+    }
+}
+
+static void bench_quit(Bench *b)
+{
+    for (unsigned i = 0; i < b->n; i++) {
+        contender_quit(b->c[i]);
+    }
+}
+
+static void map_all(Bench *b, uint64_t first, uint64_t size, unsigned shift)
+{
+    for (unsigned i = 0; i < b->n; i++) {
+        contender_map(b->c[i], first, size, shift);
+    }
+}
+
+static void print_point(const Point *p, const char *contender,
+                        const double *ns, unsigned rounds)
+{
+    printf("{\"suite\": \"%s\", \"contender\": \"%s\", \"op\": \"%s\", "
+           "\"length\": %" PRIu32 ", ", p->suite, contender, p->op,
+           p->run.length);
+    if (p->shift) {
+        printf("\"leaf\": %llu, ", 1ULL << p->shift);
+    }
+    if (p->pages) {
+        printf("\"pages\": %" PRIu64 ", ", p->pages);
+    }
+    printf("\"ns\": [");
+    for (unsigned i = 0; i < rounds; i++) {
+        printf("%s%.3f", i ? ", " : "", ns[i]);
+    }
+    printf("]}\n");
+    fflush(stdout);
+}
+
+/* One warm-up each, then rounds in which all take turns. */
+static void measure(Bench *b, const Point *p)
+{
+    g_autofree double *ns = g_new(double, b->n * b->rounds);
+
+    for (unsigned i = 0; i < b->n; i++) {
+        contender_run(b->c[i], &p->run);
+    }
+    for (unsigned round = 0; round < b->rounds; round++) {
+        for (unsigned i = 0; i < b->n; i++) {
+            /* Whose turn is first changes, too. */
+            unsigned turn = (i + round) % b->n;
+
+            ns[turn * b->rounds + round] = contender_run(b->c[turn], &p->run);
+        }
+    }
+    for (unsigned i = 0; i < b->n; i++) {
+        print_point(p, b->c[i]->kind->name, ns + i * b->rounds, b->rounds);
+    }
+}
+
+/* Random reads over more and more pages */
+
+static void working_set(Bench *b, uint64_t first, unsigned shift,
+                        uint64_t before, uint64_t pages)
+{
+    Point p = {
+        .suite = "working-set", .op = "read", .shift = shift, .pages = pages,
+        .run = {
+            .first = first, .slots = (pages << shift) / STRIDE(shift),
+            .stride = STRIDE(shift), .length = LENGTH,
+            .flags = NTD_FLAG_RANDOM,
+            /* The warm-up is to come by all of them. */
+            .count = MAX(b->count, pages),
+        },
+    };
+
+    progress("  %" PRIu64 " pages of %llu KiB", pages, 1ULL << (shift - 10));
+    map_all(b, first + (before << shift), (pages - before) << shift, shift);
+    measure(b, &p);
+}
+
+static void suite_working_set(Bench *b)
+{
+    static const uint64_t small[] = { 64, 512, 4096, 32768, SMALL_PAGES };
+    static const uint64_t large[] = { 64, 512, 4096, 30720 };
+    unsigned n_small = ARRAY_SIZE(small) - (b->quick ? 2 : 0);
+    unsigned n_large = ARRAY_SIZE(large) - (b->quick ? 1 : 0);
+
+    bench_start(b, NULL, MIB(64 * 1024));
+    for (unsigned i = 0; i < n_small; i++) {
+        working_set(b, CONTENDER_DMA, SMALL, i ? small[i - 1] : 0, small[i]);
+    }
+    for (unsigned i = 0; i < n_large; i++) {
+        working_set(b, LARGE_FIRST, LARGE, i ? large[i - 1] : 0, large[i]);
+    }
+    bench_quit(b);
+}
+
+/* Everything that a device does, where nothing is to be translated */
+
+static void suite_sizes(Bench *b)
+{
+    static const char *const names[] = { "q35", "nyx pass-through", NULL };
+    static const uint32_t lengths[] = { 4, 64, 512, 4096, 65536, 1 << 20 };
+    static const struct {
+        const char *name;
+        uint32_t flags;
+    } ops[] = {
+        { "read" },
+        { "write", NTD_FLAG_WRITE },
+        { "map-read", NTD_FLAG_MAP },
+        { "map-write", NTD_FLAG_MAP | NTD_FLAG_WRITE },
+    };
+
+    bench_start(b, names, MIB(256));
+    for (unsigned i = 0; i < ARRAY_SIZE(ops); i++) {
+        for (unsigned j = 0; j < ARRAY_SIZE(lengths); j++) {
+            Point p = {
+                .suite = "sizes", .op = ops[i].name,
+                .run = {
+                    .first = CONTENDER_DMA, .slots = 16, .stride = MIB(1),
+                    .length = lengths[j],
+                    /* A MiB takes as long as some thousand small ones. */
+                    .count = MAX(b->count / (1 + lengths[j] / 256), 100),
+                    .flags = ops[i].flags,
+                },
+            };
+
+            measure(b, &p);
+        }
+        progress("  %s", ops[i].name);
+    }
+    bench_quit(b);
+}
+
+/* Two devices in threads of their own, beside one */
+
+static double run_two(Contender *c, const ContenderRun *run)
+{
+    double a, b;
+
+    contender_begin(c, 0, run);
+    contender_begin(c, 1, run);
+    a = contender_end(c, 0, 0);
+    b = contender_end(c, 1, 0);
+    /* As long as both are at work, that many DMAs are done in that time. */
+    return 1 / (1 / a + 1 / b);
+}
+
+static void suite_threads(Bench *b)
+{
+    static const char *const names[] = {
+        "q35", "nyx pass-through", "nyx window", "nyx intel", NULL
+    };
+    g_autofree double *ns = g_new(double, KINDS_MAX * 2 * b->rounds);
+    Point p = {
+        .suite = "threads", .shift = SMALL, .pages = PAGES,
+        .run = {
+            .first = CONTENDER_DMA, .slots = SLOTS, .stride = STRIDE(SMALL),
+            .length = LENGTH, .count = b->count * 4,
+            .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
+        },
+    };
+
+    bench_start(b, names, MIB(256));
+    map_all(b, CONTENDER_DMA, PAGES * PAGE, SMALL);
+    for (unsigned round = 0; round < b->rounds; round++) {
+        for (unsigned i = 0; i < b->n; i++) {
+            double *at = ns + i * 2 * b->rounds + round;
+
+            at[0] = contender_run(b->c[i], &p.run);
+            at[b->rounds] = run_two(b->c[i], &p.run);
+        }
+    }
+    for (unsigned i = 0; i < b->n; i++) {
+        const char *name = b->c[i]->kind->name;
+
+        p.op = "one";
+        print_point(&p, name, ns + i * 2 * b->rounds, b->rounds);
+        p.op = "two";
+        print_point(&p, name, ns + (i * 2 + 1) * b->rounds, b->rounds);
+    }
+    bench_quit(b);
+}
+
+/* Reads of one device while something else goes on */
+
+typedef void Disturb(Contender *c);
+
+static double run_disturbed(Contender *c, const ContenderRun *run,
+                            Disturb *disturb)
+{
+    contender_begin(c, 0, run);
+    while (nyx_testdev_get(c->dev[0], NTD_REG_STATUS) & NTD_STATUS_BUSY) {
+        disturb(c);
+    }
+    return contender_end(c, 0, 0);
+}
+
+static void rest(Contender *c)
+{
+    g_usleep(1000);
+}
+
+/* As the guest, or the operator, does with a buffer of 16 pages */
+static void map_and_unmap(Contender *c)
+{
+    contender_map(c, MIB(128), 16 * PAGE, SMALL);
+    contender_unmap(c, MIB(128), 16 * PAGE, SMALL);
+}
+
+static void compare(Bench *b, const Point *p, const char *quiet,
+                    const char *disturbed, Disturb *disturb)
+{
+    g_autofree double *ns = g_new(double, KINDS_MAX * 2 * b->rounds);
+    Point q = *p;
+
+    for (unsigned round = 0; round < b->rounds; round++) {
+        for (unsigned i = 0; i < b->n; i++) {
+            double *at = ns + i * 2 * b->rounds + round;
+
+            at[0] = run_disturbed(b->c[i], &p->run, rest);
+            at[b->rounds] = run_disturbed(b->c[i], &p->run, disturb);
+        }
+    }
+    for (unsigned i = 0; i < b->n; i++) {
+        const char *name = b->c[i]->kind->name;
+
+        q.op = quiet;
+        print_point(&q, name, ns + i * 2 * b->rounds, b->rounds);
+        q.op = disturbed;
+        print_point(&q, name, ns + (i * 2 + 1) * b->rounds, b->rounds);
+    }
+}
+
+static void suite_writer(Bench *b)
+{
+    static const char *const names[] = {
+        "q35", "q35 intel-iommu", "nyx pass-through", "nyx window",
+        "nyx intel", NULL
+    };
+    Point p = {
+        .suite = "writer", .shift = SMALL, .pages = PAGES,
+        .run = {
+            .first = CONTENDER_DMA, .slots = SLOTS, .stride = STRIDE(SMALL),
+            .length = LENGTH, .count = b->count * 8,
+            .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
+        },
+    };
+
+    bench_start(b, names, MIB(256));
+    map_all(b, CONTENDER_DMA, PAGES * PAGE, SMALL);
+    compare(b, &p, "alone", "beside a writer", map_and_unmap);
+    bench_quit(b);
+}
+
+/* What is refused: each access, and its record */
+
+static void measure_faults(Bench *b, Contender *c)
+{
+    g_autofree double *ns = g_new(double, b->rounds);
+    Point p = {
+        .suite = "fault", .op = "refused read",
+        .run = {
+            .first = MIB(192), .slots = 4096, .stride = PAGE, .length = 8,
+            .count = b->count, .flags = NTD_FLAG_RANDOM,
+        },
+    };
+
+    for (unsigned round = 0; round < b->rounds; round++) {
+        contender_begin(c, 1, &p.run);
+        ns[round] = contender_end(c, 1, p.run.count);
+    }
+    print_point(&p, c->kind->name, ns, b->rounds);
+}
+
+static void flood(Contender *c)
+{
+    ContenderRun run = {
+        .first = MIB(192), .slots = 4096, .stride = PAGE, .length = 8,
+        .count = 200000, .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
+    };
+
+    contender_begin(c, 1, &run);
+    contender_end(c, 1, run.count);
+}
+
+static void suite_fault(Bench *b)
+{
+    static const char *const names[] = { "nyx window", NULL };
+    Point p = {
+        .suite = "flood", .shift = SMALL, .pages = PAGES,
+        .run = {
+            .first = CONTENDER_DMA, .slots = SLOTS, .stride = STRIDE(SMALL),
+            .length = LENGTH, .count = b->count * 20,
+            .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
+        },
+    };
+
+    bench_start(b, names, MIB(256));
+    map_all(b, CONTENDER_DMA, PAGES * PAGE, SMALL);
+    measure_faults(b, b->c[0]);
+    compare(b, &p, "alone", "beside a flood", flood);
+    bench_quit(b);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(Bench *b);
+} suites[] = {
+    { "working-set", suite_working_set },
+    { "sizes", suite_sizes },
+    { "threads", suite_threads },
+    { "writer", suite_writer },
+    { "fault", suite_fault },
+};
+
+int main(int argc, char **argv)
+{
+    Bench b = { .rounds = 15, .count = 200000 };
+    g_auto(GStrv) wanted = NULL;
+    const GOptionEntry options[] = {
+        { "quick", 0, 0, G_OPTION_ARG_NONE, &b.quick,
+          "fewer points and rounds", NULL },
+        { "only", 0, 0, G_OPTION_ARG_STRING_ARRAY, &b.only,
+          "only this contender", "CONTENDER" },
+        { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &wanted,
+          NULL, "[SUITE...]" },
+        { }
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_option_context_add_main_entries(context, options, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        fprintf(stderr, "nyx-bench-dma: %s\n", error->message);
+        return EXIT_FAILURE;
+    }
+    /* Else libqtest keeps what it says to a test harness. */
+    g_test_init(&(int) { 1 }, &(char **) { argv }, NULL);
+    if (b.quick) {
+        b.rounds = 5;
+        b.count = 50000;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(suites); i++) {
+        if (!wanted || g_strv_contains((const char *const *)wanted,
+                                       suites[i].name)) {
+            progress("%s", suites[i].name);
+            suites[i].run(&b);
+        }
+    }
+    g_strfreev(b.only);
+    return EXIT_SUCCESS;
+}
