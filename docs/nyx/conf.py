@@ -10,13 +10,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 QEMU = ROOT / 'qemu-source'
 
-sys.path[:0] = [str(QEMU / 'docs/sphinx'), str(QEMU / 'scripts')]
+sys.path[:0] = [str(QEMU / 'docs/sphinx'), str(QEMU / 'scripts'),
+                str(ROOT / 'docs/sphinx'), str(ROOT / 'scripts')]
 
 project = 'Nyx'
 author = 'Nyx contributors'
 copyright = '2026, Nyx contributors'
 
-extensions = ['qapi_domain', 'qapidoc', 'qmp_lexer']
+extensions = ['qapi_domain', 'qapidoc', 'qmp_lexer', 'specreference']
 qapidoc_srctree = str(QEMU)
 # The schema's `single backticks` refer to its own commands and types.
 default_role = 'any'

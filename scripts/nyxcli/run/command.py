@@ -134,7 +134,7 @@ def _detached(spec, host):
 
 
 def _run(options):
-    spec = load(options.spec)
+    spec = load(options.spec, options.set)
     if options.libvirt:
         print(domain_xml(spec, Host(spec)))
         return
@@ -163,6 +163,9 @@ def add(commands):
                      'description', 'It runs in the foreground, with its log '
                      'on the terminal, unless --detach is given.')
     parser.add_argument('spec', metavar='SPEC.toml', help='the description')
+    parser.add_argument('--set', metavar='KEY=VALUE', action='append',
+                        default=[], help='another value than the description '
+                        'has, as in memory.size=4G or disk.0.file=x.img')
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--detach', action='store_true', help='come back when '
                       'the guest runs')

@@ -13,7 +13,7 @@ from .values import Ref, size_text
 # Ids that the machine and this command give to objects of their own.
 RESERVED = ('console', 'hmp', 'metrics', 'events', 'tpm', 'rng', 'watchdog', 'video', 'usb',
             'tablet', 'keyboard')
-RESERVED_STARTS = ('nyx-port', 'port-', 'qmp', 'scsi-ctl')
+RESERVED_STARTS = ('nyx-port', 'port-', 'count-', 'qmp', 'scsi-ctl')
 AHCI_PORTS = 6
 MAX_SERIALS = 3
 SLOT_FUNCTIONS = 8
@@ -180,6 +180,11 @@ def _nics(spec, problems):
         if nic['queues'] > 1 and nic['model'] != 'virtio':
             problems.add((*where, 'queues'), 'only model = "virtio" has more '
                          'than one pair of queues')
+        if nic['count'] and nic['vhost']:
+            problems.add((*where, 'count'), 'what vhost serves cannot be '
+                         'counted')
+        if nic['count'] is None:
+            nic['count'] = not nic['vhost']
     for section, _, entry in spec.entries():
         if 'mac' in section.by_name and entry['mac'] is None:
             entry['mac'] = made_up_mac(spec, entry)

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 from ..errors import NyxError
+from . import changes as changing
 from . import cross
 from .hint import did_you_mean
 from .position import Positions
@@ -16,25 +17,45 @@ MAX_SHOWN = 10
 
 
 class Problems:
-    """What is wrong with a spec, each with its line."""
+    """What is wrong with a spec, each with its line.
 
-    def __init__(self, path, positions):
+    origins: what of it comes from elsewhere, and from where.
+    """
+
+    def __init__(self, path, positions, origins):
         self._path = path
         self._positions = positions
+        self._origins = origins
         self._found = []
+
+    def _origin(self, where):
+        """What has changed a key or one of its tables, or None."""
+        for size in range(len(where), 0, -1):
+            if where[:size] in self._origins:
+                return self._origins[where[:size]]
+        return None
+
+    def is_changed(self, where):
+        """Whether a value does not come from the file."""
+        return self._origin(where) is not None
 
     def add(self, where, text):
         """where: names and numbers that lead to a key in the file."""
-        self._found.append((self._positions.line(where), text))
+        where = tuple(where)
+        origin = self._origin(where)
+        if origin:
+            self._found.append((0, origin, text))
+            return
+        line = self._positions.line(where)
+        self._found.append((line, f'{self._path}:{line}', text))
 
     def end(self):
         """NyxError with all that was found, if anything was."""
         if not self._found:
             return
         self._found.sort()
-        lines = [f'{self._path}:{line}: {text}.' if text[-1] != '?' else
-                 f'{self._path}:{line}: {text}'
-                 for line, text in self._found[:MAX_SHOWN]]
+        lines = [f'{place}: {text}{"" if text[-1] == "?" else "."}'
+                 for _, place, text in self._found[:MAX_SHOWN]]
         if len(self._found) > MAX_SHOWN:
             lines.append(f'{self._path}: and {len(self._found) - MAX_SHOWN} '
                          'more.')
@@ -63,8 +84,11 @@ class Spec:
                     yield section, number, entry
 
 
-def load(path):
-    """Read a file; NyxError names each line with an error."""
+def load(path, changes=()):
+    """Read a file; NyxError names each line with an error.
+
+    changes: texts "KEY=VALUE" that go before what the file says.
+    """
     path = Path(path)
     try:
         text = path.read_bytes().decode()
@@ -78,7 +102,11 @@ def load(path):
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise NyxError(f'{path}: this is no TOML: {err}.') from err
-    problems = Problems(path, Positions(text))
+    _expand_shorthands(data)
+    origins = changing.apply(data, changes, {
+        section.name: section.shorthand for section in SECTIONS
+        if section.shorthand})
+    problems = Problems(path, Positions(text), origins)
     values = _read_all(data, path.absolute().parent, problems)
     problems.end()
     spec = Spec(path, values)
@@ -101,6 +129,15 @@ def _read_all(data, folder, problems):
     return values
 
 
+def _expand_shorthands(data):
+    """memory = "4G" becomes memory.size = "4G"."""
+    for section in SECTIONS:
+        value = data.get(section.name)
+        if section.shorthand and value is not None and \
+                not isinstance(value, dict):
+            data[section.name] = {section.shorthand: value}
+
+
 def _where_it_is(name):
     """For a key that belongs to a table, and stands outside of it."""
     homes = [section.header for section in SECTIONS if name in section.by_name]
@@ -119,12 +156,9 @@ def _read_section(section, value, folder, problems):
         return [_read_table(section, item, (section.name, number), folder,
                             problems) for number, item in enumerate(value)]
     if value is not None and not isinstance(value, dict):
-        if not section.shorthand:
-            problems.add((section.name,), f'{section.name} is a table; write '
-                         f'{section.header} and its keys below')
-            value = {}
-        else:
-            value = {section.shorthand: value}
+        problems.add((section.name,), f'{section.name} is a table; write '
+                     f'{section.header} and its keys below')
+        value = {}
     return _read_table(section, value or {}, (section.name,), folder, problems)
 
 
@@ -157,7 +191,9 @@ def _read_key(section, key, table, where, folder, problems):
         problems.add((*where, key.name), f'{key.name} is {err}')
         return key.default
     if isinstance(key.type, File):
-        value = str(folder / Path(value).expanduser())
+        start = Path.cwd() if problems.is_changed((*where, key.name)) \
+            else folder
+        value = str(start / Path(value).expanduser())
     return value
 
 

@@ -39,5 +39,7 @@ def nic_arguments(nic, host, place):
     if nic['queues'] > 1:
         words['mq'] = True
         words['vectors'] = 2 * nic['queues'] + 2
-    return ['-netdev', _netdev(nic, host),
+    counter = ['-object', option('filter-nyx-count', {
+        'id': f'count-{nic["id"]}', 'netdev': nic['id']})]
+    return ['-netdev', _netdev(nic, host), *(counter if nic['count'] else []),
             '-device', option(DRIVERS[nic['model']], words)]

@@ -20,7 +20,7 @@ METRICS = Section('metrics', 'A Prometheus exporter for this VM, "nyx '
                   'metrics", which starts and ends with it.',
                   shorthand='listen', keys=(
     Key('listen', Text(r'[A-Za-z0-9_.:\[\]-]*:\d{1,5}', 'an address and port '
-                       'such as "127.0.0.1:9177"'),
+                       'such as "127.0.0.1:9955"'),
         'Address and port.', default_text='no exporter'),
 ))
 

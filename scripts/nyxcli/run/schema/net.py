@@ -16,7 +16,7 @@ NIC = Section('nic', 'A network card.', many=True, keys=(
     Key('type', Choice(('user', 'tap', 'bridge')), "What it leads to: NAT by "
         "QEMU, without any privilege; an interface of the host's; a bridge of "
         "the host's, by an interface that is made for it.", default='user'),
-    Key('mac', Text('([0-9a-f][02468ace]:)(:?[0-9a-f]{2}){5}',
+    Key('mac', Text('[0-9a-f][02468ace](:[0-9a-f]{2}){5}',
                     'a unicast MAC address in lower case such as '
                     '"52:54:00:12:34:56"'),
         'Its address.', default_text='made from the names of VM and NIC'),
@@ -36,6 +36,8 @@ NIC = Section('nic', 'A network card.', many=True, keys=(
         'reaches them.', default=(), when=('type', ('user',))),
     Key('restrict', Bool(), 'Keep the guest from reaching anything outside.',
         default=False, option='net:restrict', when=('type', ('user',))),
+    Key('count', Bool(), 'Count packets and bytes for "nyx metrics"; what '
+        'vhost serves cannot be counted.', default_text='true without vhost'),
     DOMAIN,
     PORT,
 ))
