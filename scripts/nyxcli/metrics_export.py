@@ -33,12 +33,12 @@ class Families:
                                                labels=labels)
         return self._families[name]
 
-    def add(self, kind, name, text, value, **labels):
+    def add(self, kind, name, text, value, /, **labels):
         """A sample of a counter or gauge."""
         self._family(kind, name, text, list(labels)).add_metric(
             list(labels.values()), value)
 
-    def histogram(self, name, text, figures, **labels):
+    def histogram(self, name, text, figures, /, **labels):
         """A sample made of QMP's NyxHistogramInfo, in seconds."""
         count, buckets = 0, []
         bounds = [*(f'{ns * NS:g}' for ns in figures['boundaries-ns']),
@@ -49,7 +49,7 @@ class Families:
         self._family('histogram', name, text, list(labels)).add_metric(
             list(labels.values()), buckets, figures['sum-ns'] * NS)
 
-    def states(self, name, text, states, now, **labels):
+    def states(self, name, text, states, now, /, **labels):
         """One gauge per state; it is 1 for the present one."""
         for state in dict.fromkeys((*states, now)):
             self.add('gauge', name, text, int(state == now), **labels,
