@@ -59,7 +59,7 @@ static void cut_off(NyxEndpoint *ep)
 {
     NyxFunction *fn;
 
-    qatomic_set(&ep->blocked, true);
+    nyx_endpoint_set_contained(ep, true);
     nyx_endpoint_update_view(ep);
     QTAILQ_FOREACH(fn, &ep->functions, link) {
         nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev,
@@ -139,7 +139,7 @@ static void set_to_work(NyxEndpoint *ep)
         nyx_fault_log_restart(&ep->log);
         ep->pending.limit = false;
         ep->pending.restart = false;
-        qatomic_set(&ep->blocked, false);
+        nyx_endpoint_set_contained(ep, false);
     }
     nyx_endpoint_update_view(ep);
     nyx_msi_routes_refresh();

@@ -79,7 +79,7 @@ static void init_trap(MemoryRegion *trap, AddressSpace *as, Object *owner,
 
 static NyxDmaMode dma_mode_in(NyxEndpoint *ep, NyxDomain *domain)
 {
-    if (!domain || qatomic_read(&ep->blocked)) {
+    if (!domain || nyx_endpoint_is_contained(ep)) {
         return NYX_DMA_MODE_BLOCKED;
     }
     if (domain->isolation == NYX_ISOLATION_UNMANAGED) {
@@ -92,6 +92,21 @@ static NyxDmaMode dma_mode_in(NyxEndpoint *ep, NyxDomain *domain)
 NyxDmaMode nyx_endpoint_dma_mode(NyxEndpoint *ep)
 {
     return dma_mode_in(ep, ep->domain);
+}
+
+/*
+ * During a reset, a view without translation has to be closed.  Not where a
+ * backend maps: VFIO would take all of RAM out of the host's tables, to put it
+ * there again.  Nor for a bridge, which has only interrupts to write, and their
+ * window looks by itself.
+ */
+static bool closed_for_reset(NyxEndpoint *ep, NyxDmaMode mode)
+{
+    return (qatomic_read(&ep->blocked) & NYX_BLOCKED_RESET) &&
+           (mode == NYX_DMA_MODE_PASS_THROUGH ||
+            mode == NYX_DMA_MODE_UNMANAGED) &&
+           ep->backend_dma == NYX_BACKEND_DMA_LOCAL &&
+           !nyx_endpoint_is_bridge(ep);
 }
 
 void nyx_endpoint_need_peers(NyxEndpoint *ep, NyxDomain *domain)
@@ -109,6 +124,7 @@ void nyx_endpoint_show(NyxEndpoint *ep, NyxDomain *domain)
     NyxEndpointView *v = &ep->view;
     NyxDmaMode old = ep->shown;
     bool unmanaged = mode == NYX_DMA_MODE_UNMANAGED;
+    bool closed = closed_for_reset(ep, mode);
 
     /* A backend that maps finds errors while its device is being realized. */
     if (!ep->iommu->ready && ep->backend_dma != NYX_BACKEND_DMA_MAPS) {
@@ -119,7 +135,8 @@ void nyx_endpoint_show(NyxEndpoint *ep, NyxDomain *domain)
         nyx_mirror_unmap(ep, 0, UINT64_MAX);
     }
     memory_region_transaction_begin();
-    memory_region_set_enabled(&v->block, mode == NYX_DMA_MODE_BLOCKED);
+    memory_region_set_enabled(&v->block,
+                              mode == NYX_DMA_MODE_BLOCKED || closed);
     memory_region_set_enabled(&v->ram, pass);
     memory_region_set_enabled(&v->devices, pass && domain->peer_to_peer);
     memory_region_set_enabled(&v->system, unmanaged && !ep->stage1.as);
@@ -130,7 +147,8 @@ void nyx_endpoint_show(NyxEndpoint *ep, NyxDomain *domain)
     memory_region_set_enabled(&v->msi, pass || translate);
     /* QEMU cannot show one region of 2^64 bytes below another. */
     memory_region_set_enabled(&v->unmapped,
-                              pass && !nyx_vfio_migration_is_all(ep));
+                              pass && !closed &&
+                              !nyx_vfio_migration_is_all(ep));
     if (translate) {
         nyx_endpoint_need_peers(ep, domain);
     }

@@ -83,6 +83,9 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
         if (get_clock() - ep->piece_host_ns > SAME_DMA_NS) {
             nyx_fault_log_break(&ep->log);
         }
+        /* What a device does while it is being reset is not held against it. */
+        nyx_fault_log_exempt(&ep->log, NYX_FAULT_TYPE_BLOCKED,
+                             !nyx_endpoint_is_contained(ep));
         verdict = nyx_fault_log_record(&ep->log, type, access, address, size,
                                        injected, now);
         if (verdict == NYX_FAULT_CONTINUED) {
@@ -91,11 +94,11 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
         }
         ep->pending.fault = *nyx_fault_log_get(&ep->log, 0);
         /* Who is cut off cannot get worse, nor free by going on. */
-        if (verdict == NYX_FAULT_LIMIT && !qatomic_read(&ep->blocked)) {
+        if (verdict == NYX_FAULT_LIMIT && !nyx_endpoint_is_contained(ep)) {
             ep->pending.limit = true;
             ep->pending.action = ep->policy.on_fault_limit;
             contain = nyx_limit_action_contains(ep->pending.action);
-            qatomic_set(&ep->blocked, contain);
+            nyx_endpoint_set_contained(ep, contain);
             qemu_bh_schedule(ep->bh);
         }
         schedule_report(ep, now);
@@ -188,7 +191,7 @@ void nyx_endpoint_resume(NyxEndpoint *ep, NyxDeviceState state, bool report,
                                  REPORT_INTERVAL_NS);
         }
         ep->state = state;
-        qatomic_set(&ep->blocked, state != NYX_DEVICE_STATE_OPERATIONAL);
+        nyx_endpoint_set_contained(ep, state != NYX_DEVICE_STATE_OPERATIONAL);
     }
     nyx_endpoint_update_view(ep);
     nyx_iommu_state_changed(ep);
@@ -275,6 +278,39 @@ void nyx_endpoint_remove_function(NyxEndpoint *ep, NyxFunction *fn)
     nyx_quarantine_abandon(&fn->quarantine);
     QTAILQ_REMOVE(&ep->functions, fn, link);
     fn->endpoint = NULL;
+    fn->resets = 0;
+    nyx_endpoint_update_reset(ep);
+}
+
+static bool is_being_reset(NyxEndpoint *ep)
+{
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(fn, &ep->functions, link) {
+        if (fn->resets) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void nyx_endpoint_update_reset(NyxEndpoint *ep)
+{
+    bool reset = is_being_reset(ep);
+
+    if (reset == !!(qatomic_read(&ep->blocked) & NYX_BLOCKED_RESET)) {
+        return;
+    }
+    if (reset) {
+        qatomic_or(&ep->blocked, NYX_BLOCKED_RESET);
+        if (ep->backend_caches) {
+            nyx_mirror_unmap(ep, 0, UINT64_MAX);
+        }
+    } else {
+        qatomic_and(&ep->blocked, ~NYX_BLOCKED_RESET);
+    }
+    nyx_endpoint_forget_translations(ep);
+    nyx_endpoint_update_view(ep);
 }
 
 /*

@@ -54,6 +54,12 @@ typedef struct NyxEndpointView {
     MemoryRegion block;         /* above all others: quarantine */
 } NyxEndpointView;
 
+/* Why an endpoint refuses everything */
+enum {
+    NYX_BLOCKED_CONTAINED = 1,  /* set at once, cleared by recovery */
+    NYX_BLOCKED_RESET = 2,      /* while one of its functions is being reset */
+};
+
 struct NyxEndpoint {
     Object parent_obj;
 
@@ -78,7 +84,7 @@ struct NyxEndpoint {
     AddressSpace peers_as;      /* if ever needed */
     MemoryRegion stage1_trap;   /* if there is a stage 1: as the trap above, */
     AddressSpace stage1_trap_as;        /* for what that refuses */
-    bool blocked;               /* atomic; set at once, cleared by recovery */
+    unsigned blocked;           /* atomic; NYX_BLOCKED_..., 0: it works */
     NyxBackendDma backend_dma;  /* of the most demanding of its devices */
     bool backend_caches;        /* that of any is NYX_BACKEND_DMA_CACHES */
     NyxStage1Link stage1;
@@ -172,6 +178,28 @@ void nyx_endpoint_update_view(NyxEndpoint *ep);
  * must be there before DMA can see the domain or the translating region.
  */
 void nyx_endpoint_need_peers(NyxEndpoint *ep, NyxDomain *domain);
+
+/* Cut off, as contained, or not; any thread.  The view is the caller's. */
+static inline void nyx_endpoint_set_contained(NyxEndpoint *ep, bool contained)
+{
+    if (contained) {
+        qatomic_or(&ep->blocked, NYX_BLOCKED_CONTAINED);
+    } else {
+        qatomic_and(&ep->blocked, ~NYX_BLOCKED_CONTAINED);
+    }
+}
+
+static inline bool nyx_endpoint_is_contained(NyxEndpoint *ep)
+{
+    return qatomic_read(&ep->blocked) & NYX_BLOCKED_CONTAINED;
+}
+
+/*
+ * NyxFunction.resets of one of its functions has changed: refuse what it does,
+ * or do so no more.  Backends that map keep what they have; their hardware is
+ * what ends DMA when it is reset.
+ */
+void nyx_endpoint_update_reset(NyxEndpoint *ep);
 
 /* The policy of the domain, the endpoint's own or the machine's changed. */
 void nyx_endpoint_update_policy(NyxEndpoint *ep);

@@ -34,6 +34,7 @@ struct NyxFunction {
     bool migratable;            /* VFIO: see vfio-migration.h */
     Error *migration_blocker;   /* the same; NULL: none */
     NyxQuarantine quarantine;
+    unsigned resets;            /* that are under way: see device-reset.h */
     QTAILQ_ENTRY(NyxFunction) link;     /* in its endpoint */
 };
 

@@ -24,7 +24,6 @@
 #include "qemu/units.h"
 #include "qom/object_interfaces.h"
 #include "ram-table.h"
-#include "system/reset.h"
 #include "system/system.h"
 #include "stats.h"
 #include "trace.h"
@@ -579,27 +578,9 @@ static void nyx_iommu_realize(DeviceState *dev, Error **errp)
         .unrealize = nyx_iommu_device_unrealize,
     };
     device_listener_register(&iommu->device_listener);
-    qemu_register_resettable(OBJECT(iommu));
     migration_add_notifier(&iommu->migration_starts, nyx_vfio_migration_starts);
     nyx_stats_register();
     object_child_foreach(object_get_objects_root(), bind_domain, iommu);
-}
-
-/*
- * A reset of the VM frees no device from quarantine: else a guest could do so
- * by rebooting.
- */
-static void nyx_iommu_reset_hold(Object *obj, ResetType type)
-{
-    NyxIommu *iommu = NYX_IOMMU(obj);
-    NyxEndpoint *ep;
-    NyxFunction *fn;
-
-    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
-        QTAILQ_FOREACH(fn, &ep->functions, link) {
-            nyx_quarantine_forget(&fn->quarantine);
-        }
-    }
 }
 
 static void nyx_iommu_instance_init(Object *obj)
@@ -620,14 +601,12 @@ static void nyx_iommu_instance_finalize(Object *obj)
 static void nyx_iommu_class_init(ObjectClass *oc, const void *data)
 {
     DeviceClass *dc = DEVICE_CLASS(oc);
-    ResettableClass *rc = RESETTABLE_CLASS(oc);
 
     dc->desc = "Nyx policy IOMMU";
     dc->realize = nyx_iommu_realize;
     dc->vmsd = &nyx_vmstate_iommu;
     dc->user_creatable = false;     /* part of the machine */
     dc->hotpluggable = false;
-    rc->phases.hold = nyx_iommu_reset_hold;
     nyx_iommu_add_class_properties(oc);
 }
 

@@ -214,6 +214,9 @@ static void quarantined_config_write(PCIDevice *dev, uint32_t addr,
 {
     NyxQuarantine *q = nyx_quarantine_of(dev);
     uint32_t devctl = dev->exp.exp_cap + PCI_EXP_DEVCTL;
+    bool flr = dev->exp.exp_cap &&
+               (pci_get_long(dev->config + dev->exp.exp_cap +
+                             PCI_EXP_DEVCAP) & PCI_EXP_DEVCAP_FLR);
     uint32_t locked = 0;
 
     for (int i = 0; i < len; i++) {
@@ -222,9 +225,10 @@ static void quarantined_config_write(PCIDevice *dev, uint32_t addr,
         for (unsigned l = 0; l < q->locks; l++) {
             remember_byte(&q->lock[l], addr + i, byte);
         }
-        if (dev->exp.exp_cap && addr + i == devctl + 1 &&
+        /* With VFIO it is the hardware's, and nobody else tells of it. */
+        if (flr && addr + i == devctl + 1 &&
             (byte & (PCI_EXP_DEVCTL_BCR_FLR >> 8))) {
-            nyx_quarantine_forget(q);
+            nyx_quarantine_was_reset(q);
         }
         locked |= (uint32_t)locked_byte(q, dev, addr + i, byte) << (8 * i);
     }
@@ -285,8 +289,11 @@ bool nyx_quarantine_load(NyxQuarantine *q, const NyxConfigLock *lock,
     return fits;
 }
 
-void nyx_quarantine_forget(NyxQuarantine *q)
+void nyx_quarantine_was_reset(NyxQuarantine *q)
 {
+    if (q->recovering) {
+        return;
+    }
     for (unsigned i = 0; i < q->locks; i++) {
         q->lock[i].before = 0;
     }
@@ -398,18 +405,6 @@ static void restore_config(PCIDevice *dev, const SavedConfig *s)
     config_write(dev, PCI_COMMAND, s->command, 2);
 }
 
-/*
- * A reset that came from elsewhere (the slot's power, the secondary bus) has
- * cleared the decoding of BARs, too.  Then what was set up before is void.
- */
-static void forget_if_reset(NyxQuarantine *q, PCIDevice *dev)
-{
-    if (!(pci_get_word(dev->config + PCI_COMMAND) &
-          (PCI_COMMAND_MEMORY | PCI_COMMAND_IO))) {
-        nyx_quarantine_forget(q);
-    }
-}
-
 bool nyx_quarantine_reset(NyxQuarantine *q, PCIDevice *dev, Error **errp)
 {
     g_autofree uint8_t *msix_table = NULL;
@@ -421,10 +416,11 @@ bool nyx_quarantine_reset(NyxQuarantine *q, PCIDevice *dev, Error **errp)
     if (!nyx_host_can_reset(dev, errp)) {
         return false;
     }
-    forget_if_reset(q, dev);
     save_config(q, dev, &saved);
     msix_table = saved.msix_table;
+    q->recovering = true;
     pci_device_reset(dev);
+    q->recovering = false;
     if (config_read(dev, PCI_VENDOR_ID, 4) != saved.id ||
         (config_read(dev, PCI_COMMAND, 2) & PCI_COMMAND_MASTER)) {
         error_setg(errp, "the device did not come back from its reset");

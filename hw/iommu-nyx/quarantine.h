@@ -38,6 +38,7 @@ typedef struct NyxQuarantine {
     bool prepared;              /* the regions below are initialised */
     NyxConfigLock lock[NYX_CONFIG_LOCKS];
     unsigned locks;
+    bool recovering;            /* nyx_quarantine_reset() is at work */
     PCIConfigWriteFunc *config_write;   /* the device's own */
     /* Over each BAR and the ROM: reads all-ones, drops writes. */
     MemoryRegion cover[PCI_NUM_REGIONS];
@@ -55,8 +56,11 @@ bool nyx_is_bridge(PCIDevice *dev);
 void nyx_quarantine_enter(NyxQuarantine *q, Object *owner, PCIDevice *dev,
                           MemoryRegion *trap);
 
-/* After a reset by the guest, what was enabled before means nothing. */
-void nyx_quarantine_forget(NyxQuarantine *q);
+/*
+ * After a reset that is not its recovery's, what the guest had enabled before
+ * means nothing.
+ */
+void nyx_quarantine_was_reset(NyxQuarantine *q);
 
 /* That of a device; function.c knows. */
 NyxQuarantine *nyx_quarantine_of(PCIDevice *dev);

@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "nyx/include/hw/iommu-nyx/device-reset.h"
 #include "nyx/include/hw/iommu-nyx/msi-route.h"
 #include "nyx/include/hw/iommu-nyx/permission.h"
 #include "nyx/include/hw/iommu-nyx/vfio-migration.h"
@@ -49,6 +50,27 @@ bool nyx_vfio_user_is_sound(PCIDevice *dev, Error **errp)
 
 void nyx_vfio_user_explain(PCIDevice *dev, Error **errp)
 {
+}
+
+void nyx_device_reset_begin(PCIDevice *dev)
+{
+}
+
+void nyx_device_reset_end(PCIDevice *dev)
+{
+}
+
+void nyx_bus_reset_enter(Object *bus, ResetType type)
+{
+}
+
+void nyx_bus_reset_exit(Object *bus, ResetType type)
+{
+}
+
+bool nyx_is_being_reset(DeviceState *dev)
+{
+    return false;
 }
 
 NyxIommuInfo *qmp_query_nyx_iommu(Error **errp)

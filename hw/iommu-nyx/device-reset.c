@@ -1,0 +1,84 @@
+/*
+ * Nyx IOMMU: devices that are being reset
+ *
+ * Copyright (c) 2026 Nyx contributors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "endpoint.h"
+#include "hw/pci/pci.h"
+#include "hw/pci/pci_bus.h"
+#include "iommu.h"
+#include "nyx/include/hw/iommu-nyx/device-reset.h"
+#include "qemu/main-loop.h"
+#include "trace.h"
+
+/* NULL: it is behind no Nyx IOMMU, or does not work yet. */
+static NyxFunction *function_in_use(PCIDevice *dev)
+{
+    NyxFunction *fn = nyx_iommu_get() ? nyx_function_of(dev) : NULL;
+
+    return fn && fn->endpoint ? fn : NULL;
+}
+
+void nyx_device_reset_begin(PCIDevice *dev)
+{
+    NyxFunction *fn = function_in_use(dev);
+
+    if (fn && fn->resets++ == 0) {
+        trace_nyx_device_reset(nyx_endpoint_requester_id(fn->endpoint), true);
+        nyx_endpoint_update_reset(fn->endpoint);
+    }
+}
+
+/* The function may have come while the reset was under way. */
+void nyx_device_reset_end(PCIDevice *dev)
+{
+    NyxFunction *fn = function_in_use(dev);
+
+    if (fn && fn->resets && --fn->resets == 0) {
+        trace_nyx_device_reset(nyx_endpoint_requester_id(fn->endpoint), false);
+        nyx_quarantine_was_reset(&fn->quarantine);
+        nyx_endpoint_update_reset(fn->endpoint);
+    }
+}
+
+/* Each change of a view costs QEMU a look at all of them: make it one. */
+static void visit_bus(Object *obj, void (*visit)(PCIDevice *dev))
+{
+    PCIBus *bus = PCI_BUS(obj);
+
+    if (!nyx_iommu_get()) {
+        return;
+    }
+    memory_region_transaction_begin();
+    for (int i = 0; i < ARRAY_SIZE(bus->devices); i++) {
+        if (bus->devices[i]) {
+            visit(bus->devices[i]);
+        }
+    }
+    memory_region_transaction_commit();
+}
+
+void nyx_bus_reset_enter(Object *bus, ResetType type)
+{
+    visit_bus(bus, nyx_device_reset_begin);
+}
+
+void nyx_bus_reset_exit(Object *bus, ResetType type)
+{
+    visit_bus(bus, nyx_device_reset_end);
+}
+
+bool nyx_is_being_reset(DeviceState *dev)
+{
+    if (!bql_locked()) {
+        return false;
+    }
+    while (dev && !object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
+        dev = dev->parent_bus ? dev->parent_bus->parent : NULL;
+    }
+    return dev && nyx_iommu_get() && nyx_function_of(PCI_DEVICE(dev))->resets;
+}
