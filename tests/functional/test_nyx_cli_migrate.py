@@ -9,6 +9,7 @@ from nyxtest.cli import CliCase
 from nyxtest.migration import await_migration
 
 MIB = 1 << 20
+CHUNK = 1 << 16                 # of what qtest takes quickly
 CONFIGURATION = ('-object', 'nyx-domain,id=cage,default-map=none',
                  '-device', 'nyx-testdev,id=rogue,nyx-domain=cage,addr=5',
                  '-device', 'e1000e,id=nic0,addr=6')
@@ -89,7 +90,8 @@ class MigrateTest(CliCase):
     def slow(self):
         """A migration that would take a minute."""
         here, there = self.pair()
-        here.write(MIB, os.urandom(32 * MIB))
+        for at in range(MIB, 17 * MIB, CHUNK):
+            here.write(at, os.urandom(CHUNK))
         self.says('migrate', 'start', '--vm', 'here', '--into', 'there',
                   '--bandwidth', '512K', '--detach')
         return here, there
