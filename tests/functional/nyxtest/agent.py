@@ -51,16 +51,24 @@ class Agent:
         while self._line(limit, 'boot') != 'agent ready':
             pass
 
-    def run(self, text, seconds=60):
-        """Run shell text in the guest and return its Result."""
+    def begin(self, text, seconds=60):
+        """Run shell text in the guest, and wait for nothing of it.
+
+        For what the guest does not live to answer, as it is reset or goes
+        back to a snapshot. The number of the command is returned.
+        """
         self._number += 1
-        number = str(self._number)
         job = base64.b64encode(text.encode()).decode()
         self._sock.settimeout(seconds)
         try:
-            self._sock.sendall(f'{number} {job}\n'.encode())
+            self._sock.sendall(f'{self._number} {job}\n'.encode())
         except OSError as err:
             raise GuestDied(f'QEMU ended before "{text}".') from err
+        return str(self._number)
+
+    def run(self, text, seconds=60):
+        """Run shell text in the guest and return its Result."""
+        number = self.begin(text, seconds)
         limit = time.monotonic() + seconds
         while True:
             words = self._line(limit, f'finish "{text}"').split(' ')
