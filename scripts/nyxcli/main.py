@@ -7,13 +7,13 @@ import difflib
 import re
 import sys
 
-from . import (assign, devices, domains, dump, faults, host, mapping, metrics,
-               migrate, policy, quarantine, run, status)
+from . import (assign, check, devices, domains, dump, faults, host, mapping,
+               metrics, migrate, policy, quarantine, run, status)
 from .errors import NyxError
 from .run import stop
 
 SUBCOMMANDS = (run, stop, status, devices, domains, faults, assign, mapping,
-               quarantine, policy, dump, metrics, migrate, host)
+               quarantine, policy, dump, check, metrics, migrate, host)
 
 
 class Parser(argparse.ArgumentParser):

@@ -14,6 +14,7 @@ A QMP socket serves one connection at a time; that is why there are three.
 import os
 import re
 import socket
+import struct
 from pathlib import Path
 
 from .errors import NyxError
@@ -74,3 +75,17 @@ def running():
         return []
     return [folder.name for folder in folders
             if NAME.fullmatch(folder.name) and listens(folder / 'qmp.sock')]
+
+
+def listener(path):
+    """Process ID of who listens on a Unix socket; None if nobody does."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        try:
+            sock.connect(str(path))
+            # struct ucred of unix(7): that of the call of listen()
+            credentials = sock.getsockopt(socket.SOL_SOCKET,
+                                          socket.SO_PEERCRED, 12)
+        except OSError:
+            return None
+    return struct.unpack('3i', credentials)[0]

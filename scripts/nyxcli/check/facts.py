@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""What the checks look at, asked once."""
+
+from ..errors import NyxError, Refused
+from ..rundir import listener, vm_dir
+
+QUERIES = ('query-status', 'query-kvm', 'query-memory-size-summary',
+           'query-pci', 'query-block', 'query-tpm', 'query-chardev',
+           'query-nyx-iommu', 'query-nyx-domains', 'query-nyx-devices',
+           'query-nyx-migration')
+
+
+def _folder(name):
+    try:
+        return vm_dir(name)
+    except NyxError:
+        return None                 # it was named by the path of a socket
+
+
+class Facts:
+    """Answers by command, and what only asking again would tell."""
+
+    def __init__(self, vm):
+        self._vm = vm
+        self._answers = {name: vm.execute(name) for name in QUERIES}
+        self.name = vm.name
+        self.folder = _folder(vm.name)
+        self.process = listener(self.folder / 'qmp.sock') if self.folder \
+            else None
+
+    def __getitem__(self, query):
+        return self._answers[query]
+
+    def get(self, path, name):
+        """A property of an object; None if there is none."""
+        try:
+            return self._vm.execute('qom-get', path=path, property=name)
+        except Refused:
+            return None
+
+    def children(self, path):
+        """Types of the objects below one."""
+        try:
+            entries = self._vm.execute('qom-list', path=path)
+        except Refused:
+            return []
+        return [entry['type'][6:-1] for entry in entries
+                if entry['type'].startswith('child<')]
+
+    def traced(self, event):
+        """Whether a trace event is on."""
+        try:
+            states = self._vm.execute('trace-event-get-state', name=event)
+        except Refused:
+            return False
+        return any(state['state'] == 'enabled' for state in states)
