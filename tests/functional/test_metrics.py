@@ -479,6 +479,18 @@ class PrometheusTest(MetricsCase):
                     for i in range(1, len(words))), name)
 
 
+    def test_names_are_in_the_manual(self):
+        self.start('web', *ROGUE, '-netdev', 'user,id=net0', '-object',
+                   'filter-nyx-count,id=c,netdev=net0',
+                   machine_options=('latency-sampling=1',))
+        manual = (ROOT / 'docs' / 'nyx' / 'metrics.rst').read_text()
+        known = set(re.findall(r'``(nyx_\w+)``', manual))
+        said = self.says('metrics', '--once')
+        families = re.findall(r'^# TYPE (\w+) ', said, re.M)
+        self.assertGreater(len(families), 30)
+        self.assertLessEqual(set(families), known)
+
+
 @needs_client()
 class GuestFiguresTest(GuestTest):
     """Disk and network figures, against what the guest counts itself."""
