@@ -149,6 +149,11 @@ static bool check_faults(const NyxSavedEndpoint *s, Error **errp)
         error_setg(errp, "the records of a device are more than there can be");
         return false;
     }
+    if (s->limit_action >= NYX_LIMIT_ACTION__MAX) {
+        error_setg(errp, "a device is past its limit, with an action that "
+                   "there is not");
+        return false;
+    }
     if (s->state >= NYX_DEVICE_STATE__MAX ||
         s->state == NYX_DEVICE_STATE_RECOVERING) {
         error_setg(errp, "a device has a state that does not travel");

@@ -116,6 +116,8 @@ static void save_endpoint(NyxSavedIommu *saved, NyxEndpoint *ep)
         s->report_pending = ep->pending.report;
         s->restart_pending = ep->pending.restart;
         s->reported_ns = ep->pending.reported_ns;
+        s->limit_pending = ep->pending.limit;
+        s->limit_action = ep->pending.limit ? ep->pending.action : 0;
     }
     save_budget(s, &ep->budget);
     INSERT_ORDERED(&saved->endpoints, s, device);

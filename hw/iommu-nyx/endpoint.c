@@ -133,6 +133,9 @@ static NyxPending take_pending(NyxEndpoint *ep, int64_t now)
         }
     }
     p->limit = false;
+    if (p->report) {
+        timer_mod(ep->timer, p->reported_ns + REPORT_INTERVAL_NS);
+    }
     return due;
 }
 
@@ -160,12 +163,31 @@ static void nyx_endpoint_report(void *opaque)
     }
 }
 
+/* An action may stop the clock, which waits for the end of its timers. */
+static void nyx_endpoint_report_now(void *opaque)
+{
+    NyxEndpoint *ep = opaque;
+
+    qemu_bh_schedule(ep->bh);
+}
+
+/*
+ * What is done with the device is done here, and its state travels.  What is
+ * done with the VM has to be done where that is.
+ */
+static bool is_done_here(NyxLimitAction action)
+{
+    return action == NYX_LIMIT_ACTION_QUARANTINE ||
+           action == NYX_LIMIT_ACTION_RESET_DEVICE ||
+           action == NYX_LIMIT_ACTION_REPORT;
+}
+
 void nyx_endpoint_settle(NyxEndpoint *ep)
 {
     bool due;
 
     WITH_QEMU_LOCK_GUARD(&ep->lock) {
-        due = ep->pending.limit;
+        due = ep->pending.limit && is_done_here(ep->pending.action);
     }
     if (due) {
         nyx_endpoint_report(ep);
@@ -195,6 +217,20 @@ void nyx_endpoint_resume(NyxEndpoint *ep, NyxDeviceState state, bool report,
     }
     nyx_endpoint_update_view(ep);
     nyx_iommu_state_changed(ep);
+}
+
+void nyx_endpoint_resume_limit(NyxEndpoint *ep, NyxLimitAction action)
+{
+    WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        ep->pending.limit = true;
+        ep->pending.action = action;
+        if (nyx_limit_action_contains(action)) {
+            nyx_endpoint_set_contained(ep, true);
+        }
+        /* Of the virtual clock: the VM runs then. */
+        timer_mod(ep->timer, 0);
+    }
+    nyx_endpoint_update_view(ep);
 }
 
 void nyx_endpoint_update_policy(NyxEndpoint *ep)
@@ -476,7 +512,7 @@ static void nyx_endpoint_instance_init(Object *obj)
      * for its I/O inside its own reset must not be reset once more.
      */
     ep->bh = aio_bh_new(iohandler_get_aio_context(), nyx_endpoint_report, ep);
-    ep->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, nyx_endpoint_report, ep);
+    ep->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, nyx_endpoint_report_now, ep);
 }
 
 static void nyx_endpoint_finalize(Object *obj)

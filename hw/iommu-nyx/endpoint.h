@@ -223,7 +223,10 @@ bool nyx_endpoint_io_under_way(NyxEndpoint *ep);
  */
 void nyx_endpoint_renew(NyxEndpoint *ep);
 
-/* What is due because of faults so far is done when it returns. */
+/*
+ * What is due with the device because of faults so far is done when it returns.
+ * What is due with the VM stays pending.
+ */
 void nyx_endpoint_settle(NyxEndpoint *ep);
 
 /*
@@ -233,6 +236,9 @@ void nyx_endpoint_settle(NyxEndpoint *ep);
  */
 void nyx_endpoint_resume(NyxEndpoint *ep, NyxDeviceState state, bool report,
                          bool restart, int64_t reported_ns);
+
+/* The same for a limit that was passed elsewhere, with @action still due. */
+void nyx_endpoint_resume_limit(NyxEndpoint *ep, NyxLimitAction action);
 
 /* Virtual clock, ns */
 int64_t nyx_endpoint_now(void);

@@ -16,6 +16,14 @@
 #include "restore.h"
 #include "saved-state.h"
 
+/* Sections of the stream, in this order */
+typedef enum NyxArrived {
+    NYX_ARRIVED_NOTHING,
+    NYX_ARRIVED_STATE,
+    NYX_ARRIVED_FUNCTIONS,
+    NYX_ARRIVED_DIGEST,         /* and it fits */
+} NyxArrived;
+
 typedef struct NyxIommuStats {
     uint64_t quarantines;
     uint64_t recoveries;
@@ -61,6 +69,7 @@ struct NyxIommu {
     NyxSavedTables saved_tables;
     GHashTable *arrived_tables;     /* id of a domain -> its table */
     NyxDigests digests;
+    NyxArrived arrived;         /* of the stream that is being loaded */
 };
 
 /* The state of the endpoint's devices is another than before. */

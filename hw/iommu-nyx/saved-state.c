@@ -262,6 +262,29 @@ static const VMStateDescription vmstate_fault_types = {
     },
 };
 
+static bool limit_pending(void *opaque)
+{
+    return ((NyxSavedEndpoint *)opaque)->limit_pending;
+}
+
+static bool limit_pre_load(void *opaque, Error **errp)
+{
+    ((NyxSavedEndpoint *)opaque)->limit_pending = true;
+    return true;
+}
+
+static const VMStateDescription vmstate_limit = {
+    .name = "nyx-endpoint/limit",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = limit_pending,
+    .pre_load_errp = limit_pre_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(limit_action, NyxSavedEndpoint),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
 static const VMStateDescription vmstate_endpoint = {
     .name = "nyx-endpoint",
     .version_id = 1,
@@ -294,6 +317,7 @@ static const VMStateDescription vmstate_endpoint = {
     },
     .subsections = (const VMStateDescription * const []) {
         &vmstate_fault_types,
+        &vmstate_limit,
         NULL
     },
 };

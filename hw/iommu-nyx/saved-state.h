@@ -82,6 +82,8 @@ typedef struct NyxSavedEndpoint {
     bool report_pending;
     bool restart_pending;
     int64_t reported_ns;
+    bool limit_pending;
+    uint32_t limit_action;
 
     NyxSteadyClock recovery_clock;
     GArray *recovery_times;     /* of uint64_t */

@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "nyx/include/hw/iommu-nyx/device-reset.h"
+#include "nyx/include/hw/iommu-nyx/loadvm.h"
 #include "nyx/include/hw/iommu-nyx/msi-route.h"
 #include "nyx/include/hw/iommu-nyx/permission.h"
 #include "nyx/include/hw/iommu-nyx/vfio-migration.h"
@@ -20,6 +21,16 @@
 static void not_supported(Error **errp)
 {
     error_setg(errp, "not supported: this target has no Nyx IOMMU");
+}
+
+bool nyx_loadvm_is_complete(Error **errp)
+{
+    return true;
+}
+
+int nyx_loadvm_done(int ret, Error **errp)
+{
+    return ret;
 }
 
 bool nyx_iommu_allows_msi(PCIDevice *dev, uint64_t address, uint32_t data)

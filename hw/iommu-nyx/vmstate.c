@@ -18,6 +18,7 @@
 #include "departure.h"
 #include "hw/pci/pci.h"
 #include "hw/pci/pcie.h"
+#include "nyx/include/hw/iommu-nyx/loadvm.h"
 #include "nyx/migration/digest.h"
 #include "qapi/error.h"
 #include "travelling-table.h"
@@ -136,6 +137,9 @@ static void load_endpoint(NyxIommu *iommu, GPtrArray *arrivals,
     qatomic_set(&ep->msi_refused, s->msi_refused);
     nyx_endpoint_resume(ep, s->state, s->report_pending, s->restart_pending,
                         s->reported_ns);
+    if (s->limit_pending) {
+        nyx_endpoint_resume_limit(ep, s->limit_action);
+    }
 }
 
 /* Devices as they were before a snapshot is loaded into a VM that runs */
@@ -174,7 +178,10 @@ static void load_all(NyxIommu *iommu, GPtrArray *arrivals)
 
 static bool iommu_pre_load(void *opaque, Error **errp)
 {
-    nyx_saved_iommu_clear(&NYX_IOMMU(opaque)->saved);
+    NyxIommu *iommu = opaque;
+
+    iommu->arrived = NYX_ARRIVED_NOTHING;
+    nyx_saved_iommu_clear(&iommu->saved);
     return true;
 }
 
@@ -203,6 +210,7 @@ static bool iommu_post_load(void *opaque, int version_id, Error **errp)
         /* Now: devices that are loaded next may cause faults. */
         nyx_departure_iommu(iommu, &iommu->saved, proof_of(&iommu->saved));
         nyx_digest_iommu(&iommu->saved, &iommu->digests.iommu);
+        iommu->arrived = NYX_ARRIVED_STATE;
     } else {
         error_prepend(errp, "nyx-iommu: ");
     }
@@ -305,6 +313,9 @@ static bool functions_post_load(void *opaque, int version_id, Error **errp)
     nyx_departure_functions(iommu, &iommu->saved_functions);
     nyx_digest_functions(&iommu->saved_functions, &iommu->digests.functions);
     nyx_saved_functions_clear(&iommu->saved_functions);
+    if (ok && iommu->arrived == NYX_ARRIVED_STATE) {
+        iommu->arrived = NYX_ARRIVED_FUNCTIONS;
+    }
     return ok;
 }
 
@@ -328,7 +339,7 @@ static const VMStateDescription vmstate_functions = {
 
 static bool digest_pre_save(void *opaque, Error **errp)
 {
-    NyxDigests *d = opaque;
+    NyxDigests *d = &NYX_IOMMU(opaque)->digests;
 
     nyx_digest_join(&d->iommu, &d->functions, &d->joined);
     return true;
@@ -336,7 +347,8 @@ static bool digest_pre_save(void *opaque, Error **errp)
 
 static bool digest_post_load(void *opaque, int version_id, Error **errp)
 {
-    NyxDigests *d = opaque;
+    NyxIommu *iommu = opaque;
+    NyxDigests *d = &iommu->digests;
     NyxDigest own;
 
     nyx_digest_join(&d->iommu, &d->functions, &own);
@@ -349,6 +361,9 @@ static bool digest_post_load(void *opaque, int version_id, Error **errp)
                    "must not run with it", here, there);
         return false;
     }
+    if (iommu->arrived == NYX_ARRIVED_FUNCTIONS) {
+        iommu->arrived = NYX_ARRIVED_DIGEST;
+    }
     return true;
 }
 
@@ -360,10 +375,43 @@ static const VMStateDescription vmstate_digest = {
     .pre_save_errp = digest_pre_save,
     .post_load_errp = digest_post_load,
     .fields = (const VMStateField[]) {
-        VMSTATE_UINT8_ARRAY(joined.bytes, NyxDigests, sizeof(NyxDigest)),
+        VMSTATE_UINT8_ARRAY(digests.joined.bytes, NyxIommu, sizeof(NyxDigest)),
         VMSTATE_END_OF_LIST()
     },
 };
+
+/* Has all of it come? */
+
+bool nyx_loadvm_is_complete(Error **errp)
+{
+    static const char *const next[] = {
+        [NYX_ARRIVED_NOTHING] = "nyx-iommu",
+        [NYX_ARRIVED_STATE] = "nyx-iommu-functions",
+        [NYX_ARRIVED_FUNCTIONS] = "nyx-iommu-digest",
+    };
+    NyxIommu *iommu = nyx_iommu_get();
+
+    if (!iommu || iommu->arrived == NYX_ARRIVED_DIGEST) {
+        return true;
+    }
+    error_setg(errp, "nyx-iommu: the stream has no section '%s' where it "
+               "belongs; it is damaged, or not of a machine nyx-pc, and the VM "
+               "must not run without", next[iommu->arrived]);
+    return false;
+}
+
+int nyx_loadvm_done(int ret, Error **errp)
+{
+    NyxIommu *iommu = nyx_iommu_get();
+
+    if (ret >= 0 && !nyx_loadvm_is_complete(errp)) {
+        ret = -EINVAL;
+    }
+    if (iommu) {
+        iommu->arrived = NYX_ARRIVED_NOTHING;
+    }
+    return ret;
+}
 
 /*
  * QEMU's models compare what AER has logged with the destination, where nothing
@@ -392,5 +440,5 @@ void nyx_vmstate_init(NyxIommu *iommu)
     nyx_saved_iommu_init(&iommu->saved);
     nyx_saved_functions_init(&iommu->saved_functions);
     vmstate_register(VMSTATE_IF(iommu), 0, &vmstate_functions, iommu);
-    vmstate_register(VMSTATE_IF(iommu), 0, &vmstate_digest, &iommu->digests);
+    vmstate_register(VMSTATE_IF(iommu), 0, &vmstate_digest, iommu);
 }

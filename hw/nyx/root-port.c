@@ -17,9 +17,12 @@
 #include "hw/pci/pcie_port.h"
 #include "nyx/include/hw/iommu-nyx/nyx-iommu.h"
 #include "nyx/include/hw/nyx/root-port.h"
+#include "migration/vmstate.h"
 #include "qemu/aio.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
+#include "qemu/queue.h"
+#include "system/runstate.h"
 #include "trace.h"
 
 /* Behind AER and ACS, which pcie-root-port has from 0x100 on */
@@ -43,6 +46,7 @@ typedef struct NyxRootPortClass {
     PCIERootPortClass parent_class;
 
     DeviceRealize parent_realize;
+    DeviceUnrealize parent_unrealize;
     ResettablePhases parent_phases;
     PCIConfigWriteFunc *parent_config_write;
 } NyxRootPortClass;
@@ -126,14 +130,42 @@ bool nyx_root_port_contain(PCIDevice *port, uint16_t source)
 }
 
 /*
+ * Containment has ended, and the link is yet to come up.  A port's type has no
+ * room of its own, as the size of its parent is not known outside of that.
+ */
+typedef struct Release {
+    PCIDevice *port;
+    bool pending;
+    VMChangeStateEntry *vm_state;
+    QTAILQ_ENTRY(Release) next;
+} Release;
+
+static QTAILQ_HEAD(, Release) releases = QTAILQ_HEAD_INITIALIZER(releases);
+
+/* NULL: the port is not realized, or not any more. */
+static Release *find_release(PCIDevice *port)
+{
+    Release *r;
+
+    QTAILQ_FOREACH(r, &releases, next) {
+        if (r->port == port) {
+            return r;
+        }
+    }
+    return NULL;
+}
+
+/*
  * The link trains: what is below has been reset when it is active.  Out of the
  * guest's access, as devices may wait for their I/O in a reset.
  */
 static void release_bh(void *opaque)
 {
     PCIDevice *port = opaque;
+    Release *r = find_release(port);
 
-    if (DEVICE(port)->realized && !is_contained(port)) {
+    if (r && r->pending && !is_contained(port)) {
+        r->pending = false;
         trace_nyx_root_port_release(pci_requester_id(port));
         nyx_iommu_port_released(port);
         bus_cold_reset(BUS(pci_bridge_get_sec_bus(PCI_BRIDGE(port))));
@@ -141,6 +173,39 @@ static void release_bh(void *opaque)
     }
     object_unref(OBJECT(port));
 }
+
+static void release_later(Release *r)
+{
+    r->pending = true;
+    object_ref(OBJECT(r->port));
+    aio_bh_schedule_oneshot(iohandler_get_aio_context(), release_bh, r->port);
+}
+
+/* It was pending elsewhere; now all that is below has come, too. */
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    Release *r = opaque;
+
+    if (running && r->pending) {
+        release_later(r);
+    }
+}
+
+static bool release_needed(void *opaque)
+{
+    return ((Release *)opaque)->pending;
+}
+
+static const VMStateDescription vmstate_release = {
+    .name = "nyx-root-port-release",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = release_needed,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(pending, Release),
+        VMSTATE_END_OF_LIST()
+    },
+};
 
 static void control_written(PCIDevice *port)
 {
@@ -168,8 +233,7 @@ static void nyx_root_port_config_write(PCIDevice *port, uint32_t addr,
         /* 7.9.14.4: the reason means something as long as this is set. */
         set_word(port, PCI_EXP_DPC_STATUS,
                  get_word(port, PCI_EXP_DPC_STATUS) & RW1C);
-        object_ref(OBJECT(port));
-        aio_bh_schedule_oneshot(iohandler_get_aio_context(), release_bh, port);
+        release_later(find_release(port));
     }
     if (ranges_overlap(addr, len, DPC_OFFSET, DPC_SIZE) &&
         !msix_enabled(port) && !msi_enabled(port)) {
@@ -202,6 +266,26 @@ static void init_dpc(PCIDevice *port)
     pci_set_word(port->cmask + DPC_OFFSET + PCI_EXP_DPC_SOURCE_ID, 0);
 }
 
+static void add_release(PCIDevice *port)
+{
+    Release *r = g_new0(Release, 1);
+
+    r->port = port;
+    r->vm_state = qemu_add_vm_change_state_handler(vm_state_changed, r);
+    QTAILQ_INSERT_TAIL(&releases, r, next);
+    vmstate_register(VMSTATE_IF(port), 0, &vmstate_release, r);
+}
+
+static void remove_release(PCIDevice *port)
+{
+    Release *r = find_release(port);
+
+    vmstate_unregister(VMSTATE_IF(port), &vmstate_release, r);
+    qemu_del_vm_change_state_handler(r->vm_state);
+    QTAILQ_REMOVE(&releases, r, next);
+    g_free(r);
+}
+
 static void nyx_root_port_realize(DeviceState *dev, Error **errp)
 {
     ERRP_GUARD();
@@ -209,7 +293,14 @@ static void nyx_root_port_realize(DeviceState *dev, Error **errp)
     NYX_ROOT_PORT_GET_CLASS(dev)->parent_realize(dev, errp);
     if (!*errp) {
         init_dpc(PCI_DEVICE(dev));
+        add_release(PCI_DEVICE(dev));
     }
+}
+
+static void nyx_root_port_unrealize(DeviceState *dev)
+{
+    remove_release(PCI_DEVICE(dev));
+    NYX_ROOT_PORT_GET_CLASS(dev)->parent_unrealize(dev);
 }
 
 /* 6.2.11: a reset of the port ends containment. */
@@ -217,14 +308,18 @@ static void nyx_root_port_reset_hold(Object *obj, ResetType type)
 {
     NyxRootPortClass *nrpc = NYX_ROOT_PORT_GET_CLASS(obj);
     PCIDevice *port = PCI_DEVICE(obj);
-    bool contained = is_contained(port);
+    Release *r = find_release(port);
+    bool down = is_contained(port) || (r && r->pending);
 
     nrpc->parent_phases.hold(obj, type);
     set_word(port, PCI_EXP_DPC_CTL, 0);
     set_word(port, PCI_EXP_DPC_STATUS, 0);
     set_word(port, PCI_EXP_DPC_SOURCE_ID, 0);
-    if (contained) {
+    if (down) {
         set_link_active(port, true);
+    }
+    if (r) {
+        r->pending = false;
     }
 }
 
@@ -238,6 +333,8 @@ static void nyx_root_port_class_init(ObjectClass *oc, const void *data)
     dc->desc = "PCI Express Root Port with Downstream Port Containment";
     device_class_set_parent_realize(dc, nyx_root_port_realize,
                                     &nrpc->parent_realize);
+    device_class_set_parent_unrealize(dc, nyx_root_port_unrealize,
+                                      &nrpc->parent_unrealize);
     nrpc->parent_config_write = k->config_write;
     k->config_write = nyx_root_port_config_write;
     resettable_class_set_parent_phases(rc, NULL, nyx_root_port_reset_hold,

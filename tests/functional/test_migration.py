@@ -248,6 +248,7 @@ class BehaviourTest(MigrationCase):
         def prepare(vm, caged, _):
             for number in range(3):
                 caged.dma(READ, 0x1000000 + 2 * number * PAGE)
+            vm.monitor.wait_event('NYX_DMA_FAULT', device='caged')
             self.assertEqual(
                 [e['data']['count'] for e in
                  vm.monitor.seen('NYX_DMA_FAULT', device='caged')], [1])

@@ -8,10 +8,10 @@ import random
 from qemu.qmp.qmp_client import ExecuteError
 
 from nyxtest.migration import (
-    MigrationCase, await_migration, set_capabilities, state)
+    MigrationCase, await_migration, device_state, set_capabilities, state)
 from nyxtest.stream import (
     DIGEST, FUNCTIONS, LATE_TABLES, STATE, TABLES, Loader, Stream, number,
-    saved_table, saved_tables)
+    saved_table, saved_tables, subsection)
 from nyxtest.vector import FOLDER as VECTORS
 from nyxtest.vector import known as known_of
 from nyxtest.vector import load as load_vector
@@ -29,7 +29,9 @@ ARGUMENTS = (
     '-device', 'e1000e,id=nic,addr=8,romfile=',
     '-device', 'virtio-rng-pci,id=rng,addr=9',
     '-device', 'pcie-root-port,id=rp,addr=10,chassis=1',
-    '-device', 'e1000,id=below,bus=rp,romfile=')
+    '-device', 'e1000,id=below,bus=rp,romfile=',
+    '-device', 'nyx-root-port,id=dpc,addr=11,chassis=2',
+    '-device', 'e1000e,id=contained,bus=dpc,romfile=')
 DEVICES = 'dev', 'nic', 'rng', 'below'
 VALUES = (0, 1, 2, 3, 4, 5, 0x3f, 0x40, 0x41, 0x7f, 0x80, 0xff, 0xffff,
           0x7fffffff, 0x80000000, 0xffffffff, 1 << 63, (1 << 64) - 1)
@@ -80,7 +82,7 @@ class _StreamCase(MigrationCase):
         self.path = self.folder / 'stream'
         self.loader = Loader(ARGUMENTS, memory=MEMORY)
 
-    def capture(self):
+    def capture(self, prepare=None):
         """A machine with something of everything, in a file."""
         vm = self.start(*ARGUMENTS, memory=MEMORY)
         command = vm.monitor.command
@@ -96,6 +98,8 @@ class _StreamCase(MigrationCase):
         command('nyx-set-policy', device='dev', max_faults=100)
         for name in 'rng', 'below':
             command('nyx-quarantine-device', device=name)
+        if prepare:
+            prepare(vm)
         self.migrate(vm, f'file:{self.path}')
         vm.stop()
         return Stream(self.path.read_bytes())
@@ -263,6 +267,107 @@ class StructureTest(_StreamCase):
         for name in TABLES, LATE_TABLES, STATE, FUNCTIONS, DIGEST:
             answers, _ = self.load(self.stream.twice(name), *ASKED)
             self.assertTrue(answers is None or answers[-1])
+
+
+class CutTest(_StreamCase):
+    """Sections that are missing: QEMU itself takes them for nothing."""
+
+    def setUp(self):
+        super().setUp()
+        self.stream = self.capture()
+
+    def test_all(self):
+        """As if the source had had no Nyx IOMMU"""
+        stream = self.stream
+        for name in TABLES, LATE_TABLES, STATE, FUNCTIONS, DIGEST:
+            stream = stream.without(name)
+        self.assert_load_refused(stream, "has no section 'nyx-iommu'")
+
+    def test_each(self):
+        for name, missing in ((STATE, None), (FUNCTIONS, None),
+                              (DIGEST, "has no section 'nyx-iommu-digest'")):
+            self.assert_load_refused(self.stream.without(name), missing or '')
+        # Nothing is in quarantine, and so nothing of functions.
+        vm = self.start(*ARGUMENTS, memory=MEMORY)
+        self.migrate(vm, f'file:{self.path}')
+        vm.stop()
+        plain = Stream(self.path.read_bytes())
+        self.assertIsNotNone(self.load(plain)[0])
+        for name in STATE, FUNCTIONS, DIGEST:
+            self.assert_load_refused(plain.without(name))
+
+    def test_order(self):
+        """A digest that came before what it is of proves nothing."""
+        start, _, end = self.stream.section(DIGEST)
+        digest = self.stream.data[start:end]
+        first = self.stream.section(STATE)[0]
+        rest = self.stream.without(DIGEST).data
+        self.assert_load_refused(
+            Stream(rest[:first] + digest + rest[first:]), 'nyx-iommu')
+
+
+class PendingTest(_StreamCase):
+    """What is about to be done travels, and is done where the VM runs."""
+
+    def setUp(self):
+        super().setUp()
+        self.stream = self.capture()
+
+    def start_with(self, stream):
+        self.path.write_bytes(stream.data)
+        vm = self.start(*ARGUMENTS, memory=MEMORY,
+                        incoming=f'file:{self.path}')
+        await_migration(vm, 'completed')
+        return vm
+
+    def with_limit(self, action):
+        """nic is past its limit, with that action due."""
+        state = self.stream.content(STATE)
+        at = state.index(b'nyx-endpoint/fault-types',
+                         state.index(b'0000:00:08.0\0')) + 24 + 4 + 6 * 8
+        return self.stream.replaced(STATE, state[:at] + subsection(
+            'nyx-endpoint/limit', number(action)) + state[at:]).signed()
+
+    def test_limit(self):
+        schema = self.start(*ARGUMENTS, memory=MEMORY)
+        actions = self.actions(schema)
+        for action in 'pause-vm', 'report', 'quarantine', 'unplug':
+            vm = self.start_with(self.with_limit(actions.index(action)))
+            event = vm.monitor.wait_event('NYX_LIMIT_ACTION', device='nic')
+            self.assertEqual(event['data']['action'], action)
+            self.assertEqual(
+                device_state(vm, 'nic'),
+                'quarantined' if action in ('quarantine', 'unplug')
+                else 'operational')
+            vm.stop()
+        self.assert_load_refused(self.with_limit(len(actions)),
+                                 'with an action that there is not')
+
+    @staticmethod
+    def actions(vm):
+        schema = vm.monitor.command('query-qmp-schema')
+        event = next(entry for entry in schema
+                     if entry['name'] == 'NYX_FAULT_LIMIT')
+        types = {entry['name']: entry for entry in schema}
+        member = next(m for m in types[event['arg-type']]['members']
+                      if m['name'] == 'action')
+        return types[member['type']]['values']
+
+    def test_port(self):
+        """The link of a port comes up, and recovery=auto with that."""
+        def prepare(vm):
+            vm.monitor.command('nyx-quarantine-device', device='contained')
+            vm.monitor.command('nyx-set-policy', device='contained',
+                               recovery='auto')
+
+        stream = self.capture(prepare)
+        vm = self.start_with(stream)
+        self.assertEqual(device_state(vm, 'contained'), 'quarantined')
+        vm.stop()
+        vm = self.start_with(stream.with_section(
+            '0000:00:11.0/nyx-root-port-release', b'\1'))
+        vm.monitor.wait_event('NYX_DEVICE_STATE', device='contained',
+                              new='operational')
 
 
 class ChangeTest(MigrationCase):

@@ -52,6 +52,15 @@ class Stream:
         start, _, end = self.section(name)
         return Stream(self.data[:start] + self.data[end:])
 
+    def with_section(self, name, content, before=STATE):
+        """One more, in front of another."""
+        start = self.section(before)[0]
+        number_of_it = number(0x7000)
+        return Stream(self.data[:start] + bytes([FULL]) + number_of_it +
+                      bytes([len(name)]) + name.encode() + number(0) +
+                      number(1) + content + bytes([FOOTER]) + number_of_it +
+                      self.data[start:])
+
     def twice(self, name):
         start, _, end = self.section(name)
         return Stream(self.data[:end] + self.data[start:])
