@@ -83,7 +83,6 @@ static bool copy_mapped(PCIDevice *pdev, uint64_t address, uint8_t *data,
 static bool transfer(NyxTestdevRun *run, uint64_t address, uint8_t *data)
 {
     const NyxTestdevRunPlan *plan = &run->plan;
-    MemTxAttrs attrs = { .requester_id = pci_requester_id(run->pdev) };
     DMADirection direction = plan->flags & NTD_FLAG_WRITE ?
                              DMA_DIRECTION_FROM_DEVICE :
                              DMA_DIRECTION_TO_DEVICE;
@@ -92,7 +91,7 @@ static bool transfer(NyxTestdevRun *run, uint64_t address, uint8_t *data)
         return copy_mapped(run->pdev, address, data, plan->length, direction);
     }
     return pci_dma_rw(run->pdev, address, data, plan->length, direction,
-                      attrs) == MEMTX_OK;
+                      MEMTXATTRS_UNSPECIFIED) == MEMTX_OK;
 }
 
 static void one_dma(NyxTestdevRun *run, uint8_t *data,

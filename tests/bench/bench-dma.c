@@ -17,19 +17,10 @@
 #include "contender.h"
 
 #define KINDS_MAX       9
-#define SMALL           12      /* leaves of 4 KiB */
-#define LARGE           21      /* leaves of 2 MiB */
-#define SMALL_PAGES     262144
-#define LARGE_FIRST     MIB(4096)
+#define SMALL           12      /* pages of 4 KiB */
+#define LARGE           21      /* pages of 2 MiB */
 #define LENGTH          64
-
-/*
- * One per page, but not all at the same place in it: these would share a few
- * lines of the processor's caches.
- */
-#define STRIDE(shift)   ((1ULL << (shift)) + LENGTH)
 #define PAGES           512     /* where their number is not what varies */
-#define SLOTS           (PAGES * PAGE / STRIDE(SMALL))
 
 typedef struct Bench {
     bool quick;
@@ -43,8 +34,6 @@ typedef struct Bench {
 typedef struct Point {
     const char *suite;
     const char *op;
-    unsigned shift;             /* of leaves; 0: not to be told */
-    uint64_t pages;             /* touched; 0: as before */
     ContenderRun run;
 } Point;
 
@@ -67,14 +56,14 @@ static bool is_wanted(Bench *b, const char *const *names, const char *name)
 }
 
 /* @names: of contender kinds, ended by NULL; NULL: all of them */
-static void bench_start(Bench *b, const char *const *names, size_t ram_size)
+static void bench_start(Bench *b, const char *const *names)
 {
     b->n = 0;
     for (const ContenderKind *kind = contender_kinds; kind->name; kind++) {
         if (is_wanted(b, names, kind->name)) {
             progress("  starting %s", kind->name);
             g_assert_cmpuint(b->n, <, KINDS_MAX);
-            b->c[b->n++] = contender_start(kind, ram_size);
+            b->c[b->n++] = contender_start(kind);
         }
     }
 }
@@ -86,10 +75,10 @@ static void bench_quit(Bench *b)
     }
 }
 
-static void map_all(Bench *b, uint64_t first, uint64_t size, unsigned shift)
+static void map_all(Bench *b, uint64_t first, uint64_t count, unsigned shift)
 {
     for (unsigned i = 0; i < b->n; i++) {
-        contender_map(b->c[i], first, size, shift);
+        contender_map(b->c[i], first, count, shift);
     }
 }
 
@@ -97,15 +86,9 @@ static void print_point(const Point *p, const char *contender,
                         const double *ns, unsigned rounds)
 {
     printf("{\"suite\": \"%s\", \"contender\": \"%s\", \"op\": \"%s\", "
-           "\"length\": %" PRIu32 ", ", p->suite, contender, p->op,
-           p->run.length);
-    if (p->shift) {
-        printf("\"leaf\": %llu, ", 1ULL << p->shift);
-    }
-    if (p->pages) {
-        printf("\"pages\": %" PRIu64 ", ", p->pages);
-    }
-    printf("\"ns\": [");
+           "\"length\": %" PRIu32 ", \"leaf\": %llu, \"pages\": %" PRIu64
+           ", \"ns\": [", p->suite, contender, p->op, p->run.length,
+           1ULL << p->run.shift, p->run.pages);
     for (unsigned i = 0; i < rounds; i++) {
         printf("%s%.3f", i ? ", " : "", ns[i]);
     }
@@ -136,38 +119,37 @@ static void measure(Bench *b, const Point *p)
 
 /* Random reads over more and more pages */
 
-static void working_set(Bench *b, uint64_t first, unsigned shift,
-                        uint64_t before, uint64_t pages)
+static void working_set(Bench *b, unsigned shift, uint64_t before,
+                        uint64_t pages)
 {
     Point p = {
-        .suite = "working-set", .op = "read", .shift = shift, .pages = pages,
+        .suite = "working-set", .op = "read",
         .run = {
-            .first = first, .slots = (pages << shift) / STRIDE(shift),
-            .stride = STRIDE(shift), .length = LENGTH,
+            .pages = pages, .shift = shift, .length = LENGTH,
             .flags = NTD_FLAG_RANDOM,
             /* The warm-up is to come by all of them. */
-            .count = MAX(b->count, pages),
+            .count = MAX(b->count, 4 * pages),
         },
     };
 
     progress("  %" PRIu64 " pages of %llu KiB", pages, 1ULL << (shift - 10));
-    map_all(b, first + (before << shift), (pages - before) << shift, shift);
+    map_all(b, before, pages - before, shift);
     measure(b, &p);
 }
 
 static void suite_working_set(Bench *b)
 {
-    static const uint64_t small[] = { 64, 512, 4096, 32768, SMALL_PAGES };
-    static const uint64_t large[] = { 64, 512, 4096, 30720 };
+    static const uint64_t small[] = { 64, 512, 4096, 32768, 262144 };
+    static const uint64_t large[] = { 64, 512, 4096, 32768 };
     unsigned n_small = ARRAY_SIZE(small) - (b->quick ? 2 : 0);
     unsigned n_large = ARRAY_SIZE(large) - (b->quick ? 1 : 0);
 
-    bench_start(b, NULL, MIB(64 * 1024));
+    bench_start(b, NULL);
     for (unsigned i = 0; i < n_small; i++) {
-        working_set(b, CONTENDER_DMA, SMALL, i ? small[i - 1] : 0, small[i]);
+        working_set(b, SMALL, i ? small[i - 1] : 0, small[i]);
     }
     for (unsigned i = 0; i < n_large; i++) {
-        working_set(b, LARGE_FIRST, LARGE, i ? large[i - 1] : 0, large[i]);
+        working_set(b, LARGE, i ? large[i - 1] : 0, large[i]);
     }
     bench_quit(b);
 }
@@ -188,14 +170,13 @@ static void suite_sizes(Bench *b)
         { "map-write", NTD_FLAG_MAP | NTD_FLAG_WRITE },
     };
 
-    bench_start(b, names, MIB(256));
+    bench_start(b, names);
     for (unsigned i = 0; i < ARRAY_SIZE(ops); i++) {
         for (unsigned j = 0; j < ARRAY_SIZE(lengths); j++) {
             Point p = {
                 .suite = "sizes", .op = ops[i].name,
                 .run = {
-                    .first = CONTENDER_DMA, .slots = 16, .stride = MIB(1),
-                    .length = lengths[j],
+                    .pages = 16, .shift = LARGE, .length = lengths[j],
                     /* A MiB takes as long as some thousand small ones. */
                     .count = MAX(b->count / (1 + lengths[j] / 256), 100),
                     .flags = ops[i].flags,
@@ -217,8 +198,8 @@ static double run_two(Contender *c, const ContenderRun *run)
 
     contender_begin(c, 0, run);
     contender_begin(c, 1, run);
-    a = contender_end(c, 0, 0);
-    b = contender_end(c, 1, 0);
+    a = contender_end(c, 0, run);
+    b = contender_end(c, 1, run);
     /* As long as both are at work, that many DMAs are done in that time. */
     return 1 / (1 / a + 1 / b);
 }
@@ -230,16 +211,15 @@ static void suite_threads(Bench *b)
     };
     g_autofree double *ns = g_new(double, KINDS_MAX * 2 * b->rounds);
     Point p = {
-        .suite = "threads", .shift = SMALL, .pages = PAGES,
+        .suite = "threads",
         .run = {
-            .first = CONTENDER_DMA, .slots = SLOTS, .stride = STRIDE(SMALL),
-            .length = LENGTH, .count = b->count * 4,
+            .pages = PAGES, .shift = SMALL, .length = LENGTH, .count = b->count * 4,
             .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
         },
     };
 
-    bench_start(b, names, MIB(256));
-    map_all(b, CONTENDER_DMA, PAGES * PAGE, SMALL);
+    bench_start(b, names);
+    map_all(b, 0, PAGES, SMALL);
     for (unsigned round = 0; round < b->rounds; round++) {
         for (unsigned i = 0; i < b->n; i++) {
             double *at = ns + i * 2 * b->rounds + round;
@@ -270,7 +250,7 @@ static double run_disturbed(Contender *c, const ContenderRun *run,
     while (nyx_testdev_get(c->dev[0], NTD_REG_STATUS) & NTD_STATUS_BUSY) {
         disturb(c);
     }
-    return contender_end(c, 0, 0);
+    return contender_end(c, 0, run);
 }
 
 static void rest(Contender *c)
@@ -281,8 +261,8 @@ static void rest(Contender *c)
 /* As the guest, or the operator, does with a buffer of 16 pages */
 static void map_and_unmap(Contender *c)
 {
-    contender_map(c, MIB(128), 16 * PAGE, SMALL);
-    contender_unmap(c, MIB(128), 16 * PAGE, SMALL);
+    contender_map(c, 2 * PAGES, 16, SMALL);
+    contender_unmap(c, 2 * PAGES, 16, SMALL);
 }
 
 static void compare(Bench *b, const Point *p, const char *quiet,
@@ -316,16 +296,15 @@ static void suite_writer(Bench *b)
         "nyx intel", NULL
     };
     Point p = {
-        .suite = "writer", .shift = SMALL, .pages = PAGES,
+        .suite = "writer",
         .run = {
-            .first = CONTENDER_DMA, .slots = SLOTS, .stride = STRIDE(SMALL),
-            .length = LENGTH, .count = b->count * 8,
+            .pages = PAGES, .shift = SMALL, .length = LENGTH, .count = b->count * 8,
             .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
         },
     };
 
-    bench_start(b, names, MIB(256));
-    map_all(b, CONTENDER_DMA, PAGES * PAGE, SMALL);
+    bench_start(b, names);
+    map_all(b, 0, PAGES, SMALL);
     compare(b, &p, "alone", "beside a writer", map_and_unmap);
     bench_quit(b);
 }
@@ -338,14 +317,14 @@ static void measure_faults(Bench *b, Contender *c)
     Point p = {
         .suite = "fault", .op = "refused read",
         .run = {
-            .first = MIB(192), .slots = 4096, .stride = PAGE, .length = 8,
+            .pages = 4096, .shift = SMALL, .length = 8, .refused = true,
             .count = b->count, .flags = NTD_FLAG_RANDOM,
         },
     };
 
     for (unsigned round = 0; round < b->rounds; round++) {
         contender_begin(c, 1, &p.run);
-        ns[round] = contender_end(c, 1, p.run.count);
+        ns[round] = contender_end(c, 1, &p.run);
     }
     print_point(&p, c->kind->name, ns, b->rounds);
 }
@@ -353,28 +332,27 @@ static void measure_faults(Bench *b, Contender *c)
 static void flood(Contender *c)
 {
     ContenderRun run = {
-        .first = MIB(192), .slots = 4096, .stride = PAGE, .length = 8,
+        .pages = 4096, .shift = SMALL, .length = 8, .refused = true,
         .count = 200000, .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
     };
 
     contender_begin(c, 1, &run);
-    contender_end(c, 1, run.count);
+    contender_end(c, 1, &run);
 }
 
 static void suite_fault(Bench *b)
 {
     static const char *const names[] = { "nyx window", NULL };
     Point p = {
-        .suite = "flood", .shift = SMALL, .pages = PAGES,
+        .suite = "flood",
         .run = {
-            .first = CONTENDER_DMA, .slots = SLOTS, .stride = STRIDE(SMALL),
-            .length = LENGTH, .count = b->count * 20,
+            .pages = PAGES, .shift = SMALL, .length = LENGTH, .count = b->count * 20,
             .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
         },
     };
 
-    bench_start(b, names, MIB(256));
-    map_all(b, CONTENDER_DMA, PAGES * PAGE, SMALL);
+    bench_start(b, names);
+    map_all(b, 0, PAGES, SMALL);
     measure_faults(b, b->c[0]);
     compare(b, &p, "alone", "beside a flood", flood);
     bench_quit(b);

@@ -11,7 +11,17 @@
 
 #define SLOT            5       /* of the first device */
 #define TABLES_FIRST    MIB(2)
-#define TABLES_LAST     (CONTENDER_DMA - 1)
+#define TABLES_LAST     (MIB(64) - 1)
+#define FRAMES_FIRST    MIB(64)
+#define RAM_SIZE        (FRAMES_FIRST + (CONTENDER_FRAMES << LARGE))
+
+#define SMALL           12
+#define LARGE           21
+
+/* Where pages begin that are mapped; above all RAM */
+#define SMALL_FIRST     (1ULL << 36)
+#define LARGE_FIRST     (1ULL << 37)
+#define REFUSED         (1ULL << 38)
 
 const ContenderKind contender_kinds[] = {
     { .name = "q35" },
@@ -26,25 +36,25 @@ const ContenderKind contender_kinds[] = {
     { }
 };
 
-static NyxTest *start_q35(const ContenderKind *kind, size_t ram_size)
+static NyxTest *start_q35(const ContenderKind *kind)
 {
     g_autofree char *iommu = kind->stage1
         ? g_strdup_printf("-device %s", kind->stage1->q35) : g_strdup("");
 
-    return nyx_test_start_sized(ram_size, "q35",
+    return nyx_test_start_sized(RAM_SIZE, "q35",
         "%s -device nyx-testdev,id=td0,addr=%d "
         "-device nyx-testdev,id=td1,addr=%d", iommu, SLOT, SLOT + 1);
 }
 
 /* Windows have the leaves that are asked for, however they lie. */
-static NyxTest *start_nyx(const ContenderKind *kind, size_t ram_size)
+static NyxTest *start_nyx(const ContenderKind *kind)
 {
     g_autofree char *machine = g_strdup_printf(
         "nyx-pc,on-fault-limit=report%s%s", kind->stage1 ? "," : "",
         kind->stage1 ? kind->stage1->nyx : "");
     const char *map = kind->window ? "none" : "ram";
 
-    return nyx_test_start_sized(ram_size, machine,
+    return nyx_test_start_sized(RAM_SIZE, machine,
         "-object nyx-domain,id=small,isolation=shared,default-map=%s,"
         "large-pages=off "
         "-object nyx-domain,id=large,isolation=shared,default-map=%s "
@@ -53,7 +63,7 @@ static NyxTest *start_nyx(const ContenderKind *kind, size_t ram_size)
         map, map, SLOT, SLOT + 1);
 }
 
-Contender *contender_start(const ContenderKind *kind, size_t ram_size)
+Contender *contender_start(const ContenderKind *kind)
 {
     static const uint16_t functions[] = {
         QPCI_DEVFN(SLOT, 0), QPCI_DEVFN(SLOT + 1, 0), 0
@@ -61,7 +71,7 @@ Contender *contender_start(const ContenderKind *kind, size_t ram_size)
     Contender *c = g_new0(Contender, 1);
 
     c->kind = kind;
-    c->t = kind->nyx ? start_nyx(kind, ram_size) : start_q35(kind, ram_size);
+    c->t = kind->nyx ? start_nyx(kind) : start_q35(kind);
     for (unsigned i = 0; i < CONTENDER_DEVICES; i++) {
         c->dev[i] = nyx_testdev_open(c->t, SLOT + i);
     }
@@ -86,18 +96,39 @@ void contender_quit(Contender *c)
     g_free(c);
 }
 
-static void set_leaves(Contender *c, uint64_t first, uint64_t size,
+static uint64_t page_address(uint64_t page, unsigned shift)
+{
+    return (shift == SMALL ? SMALL_FIRST : LARGE_FIRST) + (page << shift);
+}
+
+static uint64_t frame_address(uint64_t page, unsigned shift)
+{
+    return FRAMES_FIRST + (page % CONTENDER_FRAMES << shift);
+}
+
+static void set_leaves(Contender *c, uint64_t first, uint64_t count,
                        unsigned shift, unsigned may)
 {
-    for (uint64_t at = first; at < first + size; at += 1ULL << shift) {
+    Span all = {
+        .first = page_address(first, shift),
+        .last = page_address(first + count, shift) - 1,
+    };
+
+    for (uint64_t page = first; page < first + count; page++) {
         Span leaf = {
-            .first = at, .last = at + (1ULL << shift) - 1, .to = at, .may = may,
+            .first = page_address(page, shift),
+            .last = page_address(page + 1, shift) - 1,
+            .to = frame_address(page, shift), .may = may,
         };
 
         c->stage1->ops->set_leaf(c->stage1, &leaf);
     }
-    c->stage1->ops->invalidate(c->stage1, STAGE1_DOMAIN,
-                               (Span) { first, first + size - 1 }, 0);
+    c->stage1->ops->invalidate(c->stage1, STAGE1_DOMAIN, all, 0);
+}
+
+static const char *domain_of(unsigned shift)
+{
+    return shift == SMALL ? "small" : "large";
 }
 
 static void enter_domain(Contender *c, const char *domain)
@@ -110,41 +141,57 @@ static void enter_domain(Contender *c, const char *domain)
     }
 }
 
-void contender_map(Contender *c, uint64_t first, uint64_t size, unsigned shift)
+/* All frames in a row at once, as far as pages want them */
+static void set_windows(Contender *c, uint64_t first, uint64_t count,
+                        unsigned shift)
 {
-    const char *domain = shift == 12 ? "small" : "large";
+    uint64_t n;
 
-    if (c->stage1) {
-        set_leaves(c, first, size, shift, MAY_BOTH);
-    } else if (c->kind->window) {
+    for (uint64_t page = first; page < first + count; page += n) {
+        n = MIN(CONTENDER_FRAMES - page % CONTENDER_FRAMES,
+                first + count - page);
         nyx_qmp(c->t, "{ 'execute': 'nyx-map', 'arguments': { 'domain': %s,"
                 " 'iova': %" PRIu64 ", 'gpa': %" PRIu64 ", 'size': %" PRIu64
-                ", 'access': 'rw' } }", domain, first, first, size);
-        enter_domain(c, domain);
+                ", 'access': 'rw' } }", domain_of(shift),
+                page_address(page, shift), frame_address(page, shift),
+                n << shift);
+    }
+    enter_domain(c, domain_of(shift));
+}
+
+void contender_map(Contender *c, uint64_t first, uint64_t count, unsigned shift)
+{
+    if (c->stage1) {
+        set_leaves(c, first, count, shift, MAY_BOTH);
+    } else if (c->kind->window) {
+        set_windows(c, first, count, shift);
     }
 }
 
-void contender_unmap(Contender *c, uint64_t first, uint64_t size,
+void contender_unmap(Contender *c, uint64_t first, uint64_t count,
                      unsigned shift)
 {
-    const char *domain = shift == 12 ? "small" : "large";
-
     if (c->stage1) {
-        set_leaves(c, first, size, shift, 0);
+        set_leaves(c, first, count, shift, 0);
     } else if (c->kind->window) {
         nyx_qmp(c->t, "{ 'execute': 'nyx-unmap', 'arguments': { 'domain': %s,"
-                " 'iova': %" PRIu64 ", 'size': %" PRIu64 " } }", domain, first,
-                size);
+                " 'iova': %" PRIu64 ", 'size': %" PRIu64 " } }",
+                domain_of(shift), page_address(first, shift), count << shift);
     }
 }
 
 void contender_begin(Contender *c, unsigned n, const ContenderRun *run)
 {
-    nyx_testdev_run(c->dev[n], run->first, run->length, run->count, run->slots,
-                    run->stride, run->flags);
+    bool translated = c->stage1 || c->kind->window;
+    uint64_t first = translated ? page_address(0, run->shift) : FRAMES_FIRST;
+    uint64_t pages = translated ? run->pages
+                                : MIN(run->pages, CONTENDER_FRAMES);
+
+    nyx_testdev_run(c->dev[n], run->refused ? REFUSED : first, run->length,
+                    run->count, pages, 1ULL << run->shift, run->flags);
 }
 
-double contender_end(Contender *c, unsigned n, uint64_t errors)
+double contender_end(Contender *c, unsigned n, const ContenderRun *run)
 {
     NyxTestdev *dev = c->dev[n];
 
@@ -152,7 +199,8 @@ double contender_end(Contender *c, unsigned n, uint64_t errors)
     while (nyx_testdev_get(dev, NTD_REG_STATUS) & NTD_STATUS_BUSY) {
         g_usleep(1000);
     }
-    g_assert_cmpuint(nyx_testdev_get64(dev, NTD_REG_ERRORS_LO), ==, errors);
+    g_assert_cmpuint(nyx_testdev_get64(dev, NTD_REG_ERRORS_LO), ==,
+                     run->refused ? run->count : 0);
     return (double)nyx_testdev_get64(dev, NTD_REG_ELAPSED_LO) /
            nyx_testdev_get64(dev, NTD_REG_DONE_LO);
 }
@@ -160,5 +208,5 @@ double contender_end(Contender *c, unsigned n, uint64_t errors)
 double contender_run(Contender *c, const ContenderRun *run)
 {
     contender_begin(c, 0, run);
-    return contender_end(c, 0, 0);
+    return contender_end(c, 0, run);
 }

@@ -5,8 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each has two nyx-testdev and no guest.  Where an IOMMU translates, addresses
- * lead to themselves.
+ * Each has two nyx-testdev and no guest.  Where something translates, any number
+ * of pages lead to the same CONTENDER_FRAMES of memory, again and again: so what
+ * is measured is translation, not how much memory the processor's caches hold.
  */
 
 #ifndef TESTS_BENCH_CONTENDER_H
@@ -34,36 +35,34 @@ typedef struct Contender {
     Stage1 *stage1;
 } Contender;
 
-/* RAM from here on is for DMA. */
-#define CONTENDER_DMA   MIB(64)
+#define CONTENDER_FRAMES    8
 
-/* @ram_size: bytes, a multiple of 1 MiB above CONTENDER_DMA; it is sparse. */
-Contender *contender_start(const ContenderKind *kind, size_t ram_size);
+Contender *contender_start(const ContenderKind *kind);
 void contender_quit(Contender *c);
 
 /*
- * Have [@first, @first + @size) mapped, by leaves of 1 << @shift bytes (12 or
+ * Have pages @first to @first + @count - 1 mapped, each 1 << @shift bytes (12 or
  * 21), where anything is to be mapped.
  */
-void contender_map(Contender *c, uint64_t first, uint64_t size,
+void contender_map(Contender *c, uint64_t first, uint64_t count,
                    unsigned shift);
-void contender_unmap(Contender *c, uint64_t first, uint64_t size,
+void contender_unmap(Contender *c, uint64_t first, uint64_t count,
                      unsigned shift);
 
 typedef struct ContenderRun {
-    uint64_t first;             /* address of slot 0 */
-    uint32_t slots;
-    uint64_t stride;            /* bytes from slot to slot */
-    uint32_t length;            /* bytes */
+    uint64_t pages;             /* from page 0 on, mapped */
+    unsigned shift;             /* their size, as above */
+    uint32_t length;            /* bytes of a DMA */
+    bool refused;               /* to other pages instead, all of them */
     uint32_t count;             /* DMAs */
     uint32_t flags;             /* NTD_FLAG_* */
 } ContenderRun;
 
-/* Nanoseconds that a DMA took; all must succeed. */
+/* Nanoseconds that a DMA took.  They must succeed, unless run.refused. */
 double contender_run(Contender *c, const ContenderRun *run);
 
-/* Start on device @n; the result later.  @errors: how many must be refused. */
+/* Start on device @n; the result later. */
 void contender_begin(Contender *c, unsigned n, const ContenderRun *run);
-double contender_end(Contender *c, unsigned n, uint64_t errors);
+double contender_end(Contender *c, unsigned n, const ContenderRun *run);
 
 #endif
