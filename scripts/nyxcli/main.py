@@ -8,12 +8,13 @@ import re
 import sys
 
 from . import (assign, check, devices, domains, dump, faults, host, mapping,
-               metrics, migrate, policy, quarantine, run, status)
+               metrics, migrate, policy, quarantine, report, run, status, top)
 from .errors import NyxError
 from .run import stop
 
 SUBCOMMANDS = (run, stop, status, devices, domains, faults, assign, mapping,
-               quarantine, policy, dump, check, metrics, migrate, host)
+               quarantine, policy, dump, top, check, report, metrics,
+               migrate, host)
 
 
 class Parser(argparse.ArgumentParser):
