@@ -36,6 +36,7 @@ class Watch:
         self.before = None          # those before
         self.error = None           # why there are none
         self.took = 0               # seconds
+        self._complained = None
         self._thread = None
 
     def start(self, seconds):
@@ -52,6 +53,12 @@ class Watch:
         if self._thread.is_alive():
             self.error = f'{self.name} does not answer in time.'
         return self.error is None
+
+    def complain(self):
+        """Tell of an error, but not of the same one again and again."""
+        if self.error and self.error != self._complained:
+            print(f'nyx: {self.error}', file=sys.stderr, flush=True)
+        self._complained = self.error
 
     def _read(self, seconds):
         begin = time.monotonic()
@@ -84,7 +91,7 @@ class Exporter:
     def collect(self, seconds=SCRAPE_SECONDS):
         """Families of all VMs, after at most so many seconds."""
         # pylint: disable=import-outside-toplevel
-        from .metrics_export import Families, export, export_bottlenecks
+        from .metrics_export import Families
         out = Families()
         with self._lock:
             limit = time.monotonic() + seconds
@@ -94,23 +101,30 @@ class Exporter:
             for watch in self._watches.values():
                 watch.start(seconds)
             for name, watch in self._watches.items():
-                well = watch.wait(limit - time.monotonic())
+                well = watch.wait(limit - time.monotonic()) and \
+                    _export(out, watch)
                 out.add('gauge', 'up', 'Whether the VM answered', int(well),
                         vm=name)
-                if not well:
-                    _complain(watch)
-                    continue
-                out.add('gauge', 'scrape_seconds', 'How long its answers took',
-                        watch.took, vm=name)
-                export(out, name, watch.figures)
-                if watch.before:
-                    export_bottlenecks(out, name,
-                                       find(watch.before, watch.figures))
+                watch.complain()
         return out
 
 
-def _complain(watch):
-    print(f'nyx: {watch.error}', file=sys.stderr, flush=True)
+def _export(out, watch):
+    """Whether its figures are such as we know."""
+    # pylint: disable=import-outside-toplevel
+    from .metrics_export import export, export_bottlenecks
+    try:
+        export(out, watch.name, watch.figures)
+        if watch.before:
+            export_bottlenecks(out, watch.name,
+                               find(watch.before, watch.figures))
+    except (KeyError, IndexError, TypeError) as err:
+        watch.error = f'{watch.name} gave figures that this tool does not ' \
+            f'understand ({err!r}); use the one that came with its QEMU.'
+        return False
+    out.add('gauge', 'scrape_seconds', 'How long its answers took',
+            watch.took, vm=watch.name)
+    return True
 
 
 class _OneScrape:
@@ -128,6 +142,7 @@ class Handler(BaseHTTPRequestHandler):
 
     exporter = None
     server_version = 'nyx-metrics'
+    timeout = 30                # seconds for a client to say what it wants
 
     def _answer(self, status, kind, body):
         self.send_response(status)

@@ -331,6 +331,11 @@ class ExporterTest(MetricsCase):
         self.assertEqual(pick(found, 'nyx_up', vm='left'), [0])
         self.assertEqual(pick(found, 'nyx_vm_info', vm='left'), [])
         self.assertEqual(pick(found, 'nyx_vm_info', vm='right'), [1])
+        named.scrape()
+        # It says so once.
+        named.process.terminate()
+        self.assertRegex(named.process.stderr.read(),
+                         r'\Anyx: left .*\.\n\Z')
 
     def test_vm_comes(self):
         exporter = self.exporter()
