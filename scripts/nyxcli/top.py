@@ -45,7 +45,7 @@ def _device_rates(before, after, elapsed):
              'irqs': first['interrupts']['delivered']},
             {'faults': device['total-faults'],
              'irqs': device['interrupts']['delivered']})
-        rates[device['device']] = {name: count / elapsed
+        rates[device['device']] = {name: round(count / elapsed, 3)
                                    for name, count in counts.items()}
     return rates
 

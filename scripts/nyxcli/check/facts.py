@@ -39,14 +39,24 @@ class Facts:
         except Refused:
             return None
 
-    def children(self, path):
-        """Types of the objects below one."""
+    def _list(self, path):
         try:
-            entries = self._vm.execute('qom-list', path=path)
+            return self._vm.execute('qom-list', path=path)
         except Refused:
             return []
-        return [entry['type'][6:-1] for entry in entries
+
+    def children(self, path):
+        """Types of the objects below one."""
+        return [entry['type'][6:-1] for entry in self._list(path)
                 if entry['type'].startswith('child<')]
+
+    def occupied(self, port):
+        """Whether a device is in a port, whatever buses the guest knows."""
+        path = port if port.startswith('/') else f'/machine/peripheral/{port}'
+        return any(entry['name'].startswith('child[')
+                   for bus in self._list(path)
+                   if bus['type'] == 'child<PCIE>'
+                   for entry in self._list(f'{path}/{bus["name"]}'))
 
     def traced(self, event):
         """Whether a trace event is on."""

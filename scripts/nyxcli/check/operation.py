@@ -69,34 +69,23 @@ def metrics(facts):
                            'a QMP socket of that name')
 
 
-def _bridges(buses):
-    for bus in buses:
-        for device in bus['devices']:
-            if 'pci_bridge' in device:
-                yield device
-                yield from _bridges([{'devices': device['pci_bridge'].get(
-                    'devices', [])}])
-
-
 def ports(facts):
     area = Area('hotplug')
-    drivers = {device['device']: device['driver']
-               for device in facts['query-nyx-devices']}
-    mine = [bridge for bridge in _bridges(facts['query-pci'])
-            if drivers.get(bridge['qdev_id']) in PORTS]
-    free = [bridge for bridge in mine
-            if not bridge['pci_bridge'].get('devices')]
-    if free:
-        yield area.ok('ports', f'{len(free)} of {len(mine)} are free')
+    mine = {device['device']: device['driver']
+            for device in facts['query-nyx-devices']
+            if device['driver'] in PORTS}
+    used = {name for name in mine if facts.occupied(name)}
+    if len(used) < len(mine):
+        yield area.ok('ports',
+                      f'{len(mine) - len(used)} of {len(mine)} are free')
     else:
         what = f'none of {len(mine)} ports is free' if mine else \
             'there is no port'
         yield area.note('ports', f'{what}: no device can be added while the '
                         'VM runs',
                         'start it with more (machine option hotplug-ports)')
-    for bridge in mine:
-        name = bridge['qdev_id']
-        if bridge not in free and drivers[name] != 'nyx-root-port':
+    for name in sorted(used):
+        if mine[name] != 'nyx-root-port':
             yield area.note(name, 'a port without containment: the guest is '
                             'not told when the device below is cut off',
                             'use a nyx-root-port')

@@ -48,16 +48,17 @@ def apply(data, changes, shorthands):
             raise NyxError(f'{wrong}: write KEY=VALUE, such as '
                            '"memory.size=4G".')
         *parents, last = path.split('.')
-        if not parents and last in shorthands:
+        value = _value(text.strip())
+        if not parents and last in shorthands and not isinstance(value, dict):
             parents, last = [last], shorthands[last]
         table = data
         for name in parents:
             table = _step(table, name, wrong)
         if isinstance(table, list) and last.isdecimal() and \
                 int(last) < len(table):
-            table[int(last)] = _value(text.strip())
+            table[int(last)] = value
         elif isinstance(table, dict):
-            table[last] = _value(text.strip())
+            table[last] = value
         else:
             _step(table, last, wrong)
         origins[tuple(int(name) if name.isdecimal() else name

@@ -33,10 +33,11 @@ class Component:
 COMPONENTS = {
     'iommu': Component(
         help='domains, devices, faults, quarantine, recovery',
-        warn=('nyx_fault', 'nyx_limit', 'nyx_aer', 'nyx_root_port_*'),
+        warn=('nyx_fault', 'nyx_limit', 'nyx_limit_action', 'nyx_aer',
+              'nyx_root_port_*'),
         info=('nyx_state', 'nyx_assign'),
         debug=('nyx_attach', 'nyx_domain_map', 'nyx_domain_unmap', 'nyx_domain_translate',
-               'nyx_endpoint_view', 'nyx_ram_range'),
+               'nyx_endpoint_view', 'nyx_ram_range', 'nyx_device_reset'),
         trace=('nyx_domain_invalidate', 'nyx_mirror_*')),
     'interrupts': Component(
         help='messages of devices, and what the filter makes of them',
@@ -49,7 +50,7 @@ COMPONENTS = {
     'vfio': Component(
         help='passthrough and vfio-user',
         warn=('nyx_vfio_user_broken', 'nyx_vfio_user_access_error'),
-        debug=('vfio_realize', 'vfio_pci_reset', 'vfio_intx_*',
+        debug=('vfio_pci_reset', 'vfio_pci_hot_reset', 'vfio_intx_enable',
                'nyx_vfio_user_map', 'nyx_vfio_user_unmap'),
         trace=('vfio_*', 'nyx_vfio_user_dma')),
     'vhost': Component(
@@ -59,7 +60,7 @@ COMPONENTS = {
     'block': Component(
         help='disks, controllers, images',
         debug=('pci_nvme_err_*', 'pci_nvme_mmio_start_success',
-               'pci_nvme_mmio_stopped', 'ahci_reset_port',
+               'pci_nvme_mmio_stopped', 'ahci_reset_port', 'nyx_ahci_restart',
                'virtio_blk_req_complete'),
         trace=('pci_nvme_*', 'ahci_*', 'virtio_blk_*', 'virtio_scsi_*',
                'qcow2_*')),
@@ -70,7 +71,7 @@ COMPONENTS = {
         trace=('virtio_net_*', 'e1000*', 'igb_*')),
     'hotplug': Component(
         help='devices that come and go',
-        info=('acpi_pci_unplug', 'acpi_pci_eject_slot'),
+        info=('nyx_unplug', 'acpi_pci_unplug', 'acpi_pci_eject_slot'),
         debug=('acpi_pci_*', 'pci_update_mappings_*', 'pci_pm_*',
                'pcie_cap_slot_write_config'),
         trace=('pci_cfg_*',)),

@@ -21,7 +21,9 @@ def _machine(spec):
     words = properties(BY_NAME['machine'], values, 'machine')
     for name, value in (values['stage1-options'] or {}).items():
         words[f'stage1.{name}'] = value
-    return ['-machine', option(None, words)] if words else []
+    # libvirt has -nodefaults, with which the machine has none of its own.
+    words['hotplug-ports'] = values['hotplug-ports']
+    return ['-machine', option(None, words)]
 
 
 def _domains(spec):

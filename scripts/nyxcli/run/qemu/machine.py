@@ -26,6 +26,8 @@ def machine(spec, host):
     words = properties(BY_NAME['machine'], values, 'machine')
     for name, value in (values['stage1-options'] or {}).items():
         words[f'stage1.{name}'] = value
+    # With -nodefaults the machine has none of its own.
+    words['hotplug-ports'] = values['hotplug-ports']
     if host.firmware.code_flash:
         words['pflash0'], words['pflash1'] = 'uefi-code', 'uefi-vars'
     if host.firmware.smm:

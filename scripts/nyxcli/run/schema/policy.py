@@ -22,12 +22,18 @@ def policy(target):
             option=f'{target}:fault-window-ms',
             default_text=default('60000')),
         Key('on-fault-limit', Choice(('quarantine', 'report', 'reset-device',
-                                      'pause-vm', 'reset-vm', 'shutdown')),
+                                      'pause-vm', 'reset-vm', 'shutdown',
+                                      'unplug', 'restore-snapshot')),
             'What happens past the limit.', option=f'{target}:on-fault-limit',
             default_text=default('"quarantine"')),
         Key('max-recoveries', Whole(0, 255), 'Recoveries of a device within '
             'an hour, after which it fails.',
             option=f'{target}:max-recoveries', default_text=default('5')),
+        Key('on-recovery-limit', Choice(('fail', 'unplug', 'pause-vm',
+                                         'reset-vm', 'shutdown',
+                                         'restore-snapshot')),
+            'What happens then.', option=f'{target}:on-recovery-limit',
+            default_text=default('"fail"')),
         Key('scope', Choice(('device', 'domain')), 'Whom a quarantine takes '
             'in.', option=f'{target}:scope', default_text=default('"device"')),
         Key('count-stage1', Bool(), "Whether what the guest's own IOMMU "

@@ -5,7 +5,7 @@
 from ..key import Key, Section
 from ..values import Bool, Choice, Cpus, File, Many, Properties, Size, Text, \
     Whole
-from .policy import policy
+from .policy import UINT32, policy
 
 MIB = 1 << 20
 
@@ -34,6 +34,19 @@ MACHINE = Section('machine', 'The machine ``nyx-pc``, and the policy of '
         'For devices that name no domain.', default='strict',
         option='machine:default-isolation'),
     *policy('machine'),
+    Key('recovery-snapshot', Text(wanted='the name of a snapshot'),
+        'Internal snapshot that "restore-snapshot" of the policy goes back '
+        'to.', option='machine:recovery-snapshot', default_text='none'),
+    Key('max-restores', Whole(0, UINT32), 'How often within an hour.',
+        option='machine:max-restores', default=3),
+    Key('hotplug-ports', Whole(0, 24), 'Root ports for devices that are '
+        'plugged in while the VM runs.', default=4),
+    Key('unplug-timeout-ms', Whole(0, UINT32), 'How long the guest has to let '
+        'go of a device that is unplugged while it does not work, in '
+        'milliseconds.', option='machine:unplug-timeout-ms', default=10000),
+    Key('latency-sampling', Whole(0, UINT32), 'Time one in so many DMA '
+        'translations and interrupts, for "nyx metrics"; 0: none.',
+        option='machine:latency-sampling', default=0),
 ))
 
 CPUS = Section('cpus', 'Processors of the guest.', shorthand='count', keys=(
