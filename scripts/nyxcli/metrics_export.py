@@ -207,7 +207,7 @@ def _disks(out, vm, figures):
 
 def _net(out, vm, figures):
     for counter in figures['query-nyx-net'] or []:
-        for direction in ('sent', 'received')[:1]:
+        for direction in ('received', 'sent'):
             labels = {'vm': vm, 'nic': nic_name(counter),
                       'counter': counter['id'],
                       'queue': str(counter['queue']), 'direction': direction}
