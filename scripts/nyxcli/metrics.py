@@ -13,6 +13,7 @@ from . import virsh
 from .bottleneck import find
 from .errors import NyxError
 from .metrics_read import read
+from .output import print_json
 from .rundir import running
 from .vm import connect
 
@@ -228,17 +229,25 @@ def serve(where, exporter):
                        '--listen.') from None
 
 
-def _once(exporter):
+def _once(exporter, as_json):
     # pylint: disable=import-outside-toplevel
     from prometheus_client.exposition import generate_latest
+    if as_json:
+        print_json([{'name': sample.name, 'labels': sample.labels,
+                     'value': sample.value}
+                    for family in exporter.collect()
+                    for sample in family.samples])
+        return
     print(generate_latest(_OneScrape(exporter.collect())).decode(), end='')
 
 
 def _run(options):
+    if options.json and not options.once:
+        raise NyxError('--json goes with --once; Prometheus takes text.')
     _need_client()
     exporter = Exporter(options.vms, options.libvirt)
     if options.once:
-        _once(exporter)
+        _once(exporter, options.json)
         return
     with serve(options.listen, exporter) as server:
         host, port = server.server_address[:2]
@@ -267,4 +276,6 @@ def add(commands):
                         help="watch also libvirt's running domains")
     parser.add_argument('--once', action='store_true',
                         help='print the figures once, and end')
+    parser.add_argument('--json', action='store_true',
+                        help='with --once: print JSON')
     parser.set_defaults(run=_run)

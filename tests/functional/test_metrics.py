@@ -17,11 +17,14 @@ from nyxtest.case import GuestTest
 from nyxtest.cli import NYX, PYTHON, CliCase
 from nyxtest.devices import add_nic
 from nyxtest.guest import bring_up, fetch_sum
-from nyxtest.migration import DONE, REFUSED, WRITE, Testdev
+from nyxtest.migration import (DONE, REFUSED, WRITE, Testdev,
+                               await_migration)
 from nyxtest.paths import QEMU, ROOT
 from nyxtest.payload import PayloadVM
 from nyxtest.prometheus import (Prometheus, fetch, pick, program, promtool,
                                 samples)
+from nyxtest.vfiouser import LibDevice
+from nyxtest.vfiousercase import VfioUserCase
 
 sys.path.insert(0, str(ROOT / 'scripts'))
 from nyxcli.bottleneck import find  # noqa: E402
@@ -181,6 +184,42 @@ class ValuesTest(MetricsCase):
         self.assertEqual(pick(found, 'nyx_faults_total', device='rogue'), [])
         self.assertEqual(pick(found, 'nyx_vm_exits_available'), [0])
         self.assertEqual(pick(found, 'nyx_vcpu_exits_total'), [])
+
+    def test_migration_figures(self):
+        vm = self.start('web', *ROGUE)
+        found = self.once()
+        self.assertEqual(pick(found, 'nyx_migration_state', state='none'),
+                         [1])
+        self.assertEqual(pick(found, 'nyx_migration_ready'), [1])
+        self.assertEqual(pick(found, 'nyx_migration_transferred_bytes'), [])
+        vm.monitor.command('migrate', uri=f'file:{self.run_dir / "state"}')
+        info = await_migration(vm, 'completed')
+        found = self.once()
+        self.assertEqual(pick(found, 'nyx_migration_state',
+                              state='completed'), [1])
+        self.assertEqual(pick(found, 'nyx_migration_state', state='none'),
+                         [0])
+        self.assertEqual(pick(found, 'nyx_vm_state', state='postmigrate'),
+                         [1])
+        for name, value in (
+                ('transferred_bytes', info['ram']['transferred']),
+                ('remaining_bytes', 0),
+                ('memory_bytes', info['ram']['total']),
+                ('downtime_seconds', info['downtime'] / 1000),
+                ('total_time_seconds', info['total-time'] / 1000)):
+            self.assertEqual(pick(found, f'nyx_migration_{name}'), [value],
+                             name)
+
+    def test_json(self):
+        """The same figures, as JSON."""
+        self.start('web', *ROGUE)
+        found = {(each['name'], tuple(sorted(each['labels'].items()))):
+                 each['value'] for each in self.json('metrics', '--once')}
+        again = self.once()
+        self.assertEqual(set(found), set(again))
+        for name in 'nyx_up', 'nyx_device_state', 'nyx_faults_total':
+            self.assertEqual(pick(found, name), pick(again, name))
+        self.assert_fails('--json goes with --once', 'metrics', '--json')
 
     def test_two_vms(self):
         self.start('left', *ROGUE)
@@ -608,6 +647,39 @@ class GuestFiguresTest(GuestTest):
         self.assertGreater(grown('packets', 'sent'), 0)
         self.assertEqual(grown('drops', 'received'), 0)
         self.assertEqual(grown('drops', 'sent'), 0)
+
+
+@needs_client()
+class ServerTest(VfioUserCase):
+    """DMA that comes as messages is accounted, operations and bytes."""
+
+    def test_messages(self):
+        path = self.sockets / 'qmp.sock'
+        self.start(',contained=on', more=(
+            '-qmp', f'unix:{path},server=on,wait=off'))
+        for _ in range(3):
+            self.device.command(LibDevice.READ, MIB)
+
+        def scrape():
+            done = subprocess.run(
+                [PYTHON, str(NYX), 'metrics', '--once', str(path)],
+                text=True, capture_output=True, check=True, timeout=120)
+            return samples(done.stdout)
+
+        server = self.info()['server']
+        self.assertGreaterEqual(server['dma-messages'], 3)
+        found = scrape()
+        self.assertEqual(pick(found, 'nyx_server_connected', device='vu0'),
+                         [1])
+        self.assertEqual(pick(found, 'nyx_dma_messages_total', device='vu0'),
+                         [server['dma-messages']])
+        self.assertEqual(pick(found, 'nyx_dma_message_bytes_total',
+                              device='vu0'), [server['dma-message-bytes']])
+        self.server.stop()
+        self.wait_for(lambda: not self.info()['server']['connected'],
+                      'the server is gone')
+        self.assertEqual(pick(scrape(), 'nyx_server_connected',
+                              device='vu0'), [0])
 
 
 @needs_client()
