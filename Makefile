@@ -81,6 +81,7 @@ check-sanitize: bootstrap
 bench: bootstrap-bench all
 	@$(NINJA) nyx/tests/bench/nyx-bench-page-table nyx/tests/bench/nyx-bench-dma
 	@tests/bench/run $(if $(QUICK),--quick)
+	@tests/bench/bench-migration $(if $(QUICK),--quick)
 
 # --- Deliverables ---
 
