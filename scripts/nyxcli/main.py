@@ -8,13 +8,14 @@ import re
 import sys
 
 from . import (assign, check, devices, domains, dump, faults, host, mapping,
-               metrics, migrate, policy, quarantine, report, run, status, top)
+               metrics, migrate, policy, quarantine, report, run, status, top,
+               trace)
 from .errors import NyxError
 from .run import stop
 
 SUBCOMMANDS = (run, stop, status, devices, domains, faults, assign, mapping,
                quarantine, policy, dump, top, check, report, metrics,
-               migrate, host)
+               migrate, trace, host)
 
 
 class Parser(argparse.ArgumentParser):

@@ -38,6 +38,7 @@ class QmpMonitor:
         # pylint: disable=import-outside-toplevel
         from qemu.qmp import QMPClient
         self.name = name
+        self._event = self._end = None      # tasks of event()
         self._client = QMPClient('nyx')
         self._client.logger.setLevel('CRITICAL')
         self._loop = asyncio.new_event_loop()
@@ -88,40 +89,45 @@ class QmpMonitor:
             raise Gone(f'{self.name} ended before it answered {command}; '
                        'see its log.') from err
 
-    async def _next_event(self):
-        """The next event; None if the connection ends first."""
-        event = asyncio.ensure_future(self._client.events.get())
-        ended = asyncio.ensure_future(self._ended())
-        try:
-            await asyncio.wait({event, ended},
-                               return_when=asyncio.FIRST_COMPLETED)
-            return event.result() if event.done() else None
-        finally:
-            for task in event, ended:
-                task.cancel()
-            await asyncio.gather(event, ended, return_exceptions=True)
-
     async def _ended(self):
         # pylint: disable=import-outside-toplevel
         from qemu.qmp import Runstate
         while self._client.runstate == Runstate.RUNNING:
             await self._client.runstate_changed()
 
+    async def _wait_event(self, seconds):
+        """True if an event came or the connection ended."""
+        # Both wait from one call to the next: a wait that is cancelled just
+        # when an event comes would lose it.
+        if self._event is None:
+            self._event = asyncio.ensure_future(self._client.events.get())
+        if self._end is None:
+            self._end = asyncio.ensure_future(self._ended())
+        done, _ = await asyncio.wait({self._event, self._end}, timeout=seconds,
+                                     return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+
     def event(self, seconds):
         """The next event since the connection was made, or None in time."""
-        try:
-            event = self._run(self._next_event(), seconds)
-        except asyncio.TimeoutError:
+        if not self._loop.run_until_complete(self._wait_event(seconds)):
             return None
-        if event is None:
+        if not self._event.done():
             raise Gone(f'{self.name} has ended.')
+        event, self._event = self._event.result(), None
         return dict(event)
+
+    async def _stop_waiting(self):
+        tasks = [task for task in (self._event, self._end) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self):
         # pylint: disable=import-outside-toplevel
         from qemu.qmp import QMPError
         if self._loop.is_closed():
             return
+        self._loop.run_until_complete(self._stop_waiting())
         try:
             self._run(self._client.disconnect(), CONNECT_SECONDS)
         except (QMPError, OSError, EOFError, asyncio.TimeoutError):
