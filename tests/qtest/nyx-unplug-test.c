@@ -10,46 +10,11 @@
 
 #include "qemu/osdep.h"
 #include "hw/pci/pci_regs.h"
-#include "libnyx-extra.h"
+#include "libnyx-slot.h"
 
-#define PORT            5       /* slot of the port or bridge */
 #define BEHIND_PORT     1       /* bus number behind it */
 
 #define TIMEOUT         (30 * G_TIME_SPAN_SECOND)
-
-/* docs/specs/acpi_pci_hotplug.rst of QEMU; the base is that of Q35. */
-#define ACPI_UP         0xcc0
-#define ACPI_DOWN       0xcc4
-#define ACPI_EJECT      0xcc8
-#define ACPI_SELECT     0xcd0
-#define ACPI_BUSES      4       /* more than these machines have */
-
-/* SHPC 1.0, 4.9.5 and 5.3: the register, and slot operations with power LED */
-#define SHPC_COMMAND        0x14
-#define SHPC_ENABLE_SLOT    (1 << 2 | 2)
-#define SHPC_DISABLE_SLOT   (3 << 2 | 3)
-
-#define NATIVE_HOTPLUG \
-    "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off "
-
-typedef struct Controller {
-    const char *name;
-    const char *options;
-    const char *addr;           /* of the device behind it */
-    bool native;                /* PCIe; else ACPI or SHPC */
-    bool acpi;
-} Controller;
-
-static const Controller controllers[] = {
-    { "pcie", NATIVE_HOTPLUG "-device pcie-root-port,id=rp,addr=5 ", "0",
-      .native = true },
-    { "nyx-root-port", NATIVE_HOTPLUG "-device nyx-root-port,id=rp,addr=5 ",
-      "0", .native = true },
-    { "acpi", "-device pcie-root-port,id=rp,addr=5 ", "0", .acpi = true },
-    { "acpi-nyx-root-port", "-device nyx-root-port,id=rp,addr=5 ", "0",
-      .acpi = true },
-    { "shpc", NATIVE_HOTPLUG "-device pcie-pci-bridge,id=rp,addr=5 ", "3" },
-};
 
 /* What a test has seen of NYX_DEVICE_UNPLUG and DEVICE_DELETED */
 typedef struct Steps {
@@ -132,76 +97,30 @@ static void device_del(NyxTest *t, const char *id)
     nyx_qmp(t, "{ 'execute': 'device_del', 'arguments': { 'id': %s } }", id);
 }
 
-static NyxTest *start(const Controller *c, const char *options)
+static NyxTest *start(const NyxSlot *c, const char *options)
 {
     g_autofree char *machine = g_strconcat("nyx-pc,", options, NULL);
 
     return nyx_test_start(machine, "%s", c->options);
 }
 
-static void set_slot_control(NyxTest *t, uint16_t value)
-{
-    g_autofree QPCIDevice *port = qpci_device_find(t->bus,
-                                                   QPCI_DEVFN(PORT, 0));
-    unsigned express = qpci_find_capability(port, PCI_CAP_ID_EXP, 0);
-
-    qpci_config_writew(port, express + PCI_EXP_SLTCTL, value);
-}
-
-static void write_shpc(NyxTest *t, const Controller *c, uint8_t command)
-{
-    g_autofree QPCIDevice *bridge = qpci_device_find(t->bus,
-                                                     QPCI_DEVFN(PORT, 0));
-    QPCIBar registers = qpci_iomap(bridge, 0, NULL);
-
-    qpci_device_enable(bridge);
-    qpci_io_writew(bridge, registers, SHPC_COMMAND,
-                   atoi(c->addr) << 8 | command);
-}
-
-/* The guest puts the slot to use: else nobody would be asked to let go. */
-static void use_slot(NyxTest *t, const Controller *c)
-{
-    if (c->native) {
-        set_slot_control(t, PCI_EXP_SLTCTL_PWR_IND_ON);
-    } else if (!c->acpi) {
-        write_shpc(t, c, SHPC_ENABLE_SLOT);
-    }
-}
-
-/* The guest does what it was asked for. */
-static void let_go(NyxTest *t, const Controller *c)
-{
-    if (c->native) {
-        set_slot_control(t, PCI_EXP_SLTCTL_PWR_IND_OFF |
-                            PCI_EXP_SLTCTL_PWR_OFF);
-    } else if (c->acpi) {
-        for (unsigned bus = 0; bus < ACPI_BUSES; bus++) {
-            qtest_outl(t->qts, ACPI_SELECT, bus);
-            qtest_outl(t->qts, ACPI_EJECT, qtest_inl(t->qts, ACPI_DOWN));
-        }
-    } else {
-        write_shpc(t, c, SHPC_DISABLE_SLOT);
-    }
-}
-
-static void plug(NyxTest *t, const Controller *c, const char *id)
+static void plug(NyxTest *t, const NyxSlot *c, const char *id)
 {
     qtest_qmp_device_add(t->qts, "nyx-testdev", id,
                          "{ 'bus': 'rp', 'addr': %s }", c->addr);
-    use_slot(t, c);
+    nyx_slot_use(t, c);
 }
 
-static NyxTestdev *open_behind(NyxTest *t, const Controller *c)
+static NyxTestdev *open_behind(NyxTest *t, const NyxSlot *c)
 {
-    g_free(nyx_bridge_open(t, PORT, BEHIND_PORT));
+    g_free(nyx_bridge_open(t, NYX_SLOT_PORT, BEHIND_PORT));
     return nyx_testdev_open(t, NYX_SLOT(BEHIND_PORT, atoi(c->addr)));
 }
 
 static uint16_t slot_status(NyxTest *t)
 {
-    g_autofree QPCIDevice *port = qpci_device_find(t->bus,
-                                                   QPCI_DEVFN(PORT, 0));
+    int devfn = QPCI_DEVFN(NYX_SLOT_PORT, 0);
+    g_autofree QPCIDevice *port = qpci_device_find(t->bus, devfn);
     unsigned express = qpci_find_capability(port, PCI_CAP_ID_EXP, 0);
 
     return qpci_config_readw(port, express + PCI_EXP_SLTSTA);
@@ -212,16 +131,16 @@ static void check_acpi(NyxTest *t)
 {
     uint32_t up = 0, down = 0;
 
-    for (unsigned bus = 0; bus < ACPI_BUSES; bus++) {
-        qtest_outl(t->qts, ACPI_SELECT, bus);
-        down |= qtest_inl(t->qts, ACPI_DOWN);
-        up |= qtest_inl(t->qts, ACPI_UP);
+    for (unsigned bus = 0; bus < NYX_ACPI_BUSES; bus++) {
+        qtest_outl(t->qts, NYX_ACPI_SELECT, bus);
+        down |= qtest_inl(t->qts, NYX_ACPI_DOWN);
+        up |= qtest_inl(t->qts, NYX_ACPI_UP);
     }
     g_assert_cmphex(down, ==, 0);
     g_assert_cmphex(up, ==, 1);
 }
 
-static void check_slot_empty(NyxTest *t, const Controller *c)
+static void check_slot_empty(NyxTest *t, const NyxSlot *c)
 {
     if (c->native) {
         g_assert_cmphex(slot_status(t) & PCI_EXP_SLTSTA_PDS, ==, 0);
@@ -232,7 +151,7 @@ static void check_slot_empty(NyxTest *t, const Controller *c)
 }
 
 /* It is a slot like any other: it takes a device, which works. */
-static void check_slot_works(NyxTest *t, const Controller *c)
+static void check_slot_works(NyxTest *t, const NyxSlot *c)
 {
     NyxTestdev *dev;
     Steps *s;
@@ -243,7 +162,7 @@ static void check_slot_works(NyxTest *t, const Controller *c)
     nyx_testdev_close(dev);
     s = watch_steps(t);
     device_del(t, "next");
-    let_go(t, c);
+    nyx_slot_let_go(t, c);
     await_steps(s, "next:requested:operational next:let-go:operational "
                 "next:removed:operational ", 1);
     stop_watching(s);
@@ -251,7 +170,7 @@ static void check_slot_works(NyxTest *t, const Controller *c)
 
 static void test_forced(const void *opaque)
 {
-    const Controller *c = opaque;
+    const NyxSlot *c = opaque;
     NyxTest *t = start(c, "unplug-timeout-ms=300");
     NyxCount before = nyx_count(t);
     Steps *s;
@@ -273,7 +192,7 @@ static void test_forced(const void *opaque)
 /* Also while its DMA goes on in a thread, and one that has failed */
 static void test_failed(const void *opaque)
 {
-    const Controller *c = opaque;
+    const NyxSlot *c = opaque;
     NyxTest *t = start(c, "unplug-timeout-ms=100,max-recoveries=0");
     NyxCount before = nyx_count(t);
     NyxTestdev *dev;
@@ -300,7 +219,7 @@ static void test_failed(const void *opaque)
 /* The time is the host's: that of a VM that is stopped stands still. */
 static void test_stopped(const void *opaque)
 {
-    const Controller *c = opaque;
+    const NyxSlot *c = opaque;
     NyxTest *t = start(c, "unplug-timeout-ms=200");
     Steps *s;
 
@@ -318,7 +237,7 @@ static void test_stopped(const void *opaque)
 /* An operational device stays, until it is contained or let go of. */
 static void test_operational(const void *opaque)
 {
-    const Controller *c = opaque;
+    const NyxSlot *c = opaque;
     NyxTest *t = start(c, "unplug-timeout-ms=100");
     Steps *s;
 
@@ -333,7 +252,7 @@ static void test_operational(const void *opaque)
     plug(t, c, "b");
     device_del(t, "b");
     await_steps(s, "b:requested:operational b:waiting:operational ", 0);
-    let_go(t, c);
+    nyx_slot_let_go(t, c);
     await_steps(s, "b:let-go:operational b:removed:operational ", 1);
     stop_watching(s);
     nyx_test_quit(t);
@@ -342,7 +261,7 @@ static void test_operational(const void *opaque)
 /* Within the time it may change either way. */
 static void test_meanwhile(const void *opaque)
 {
-    const Controller *c = opaque;
+    const NyxSlot *c = opaque;
     NyxTest *t = start(c, "unplug-timeout-ms=2000");
     Steps *s = watch_steps(t);
 
@@ -365,7 +284,7 @@ static void test_meanwhile(const void *opaque)
 
 static void test_at_once(const void *opaque)
 {
-    const Controller *c = opaque;
+    const NyxSlot *c = opaque;
     NyxTest *t = start(c, "unplug-timeout-ms=0");
     Steps *s = watch_steps(t);
 
@@ -382,7 +301,7 @@ static void test_at_once(const void *opaque)
 /* As in QEMU, a slot goes as a whole. */
 static void test_functions(const void *opaque)
 {
-    const Controller *c = opaque;
+    const NyxSlot *c = opaque;
     NyxTest *t = start(c, "unplug-timeout-ms=100");
     NyxCount before = nyx_count(t);
     g_autofree char *one = g_strconcat(c->addr, ".1", NULL);
@@ -399,7 +318,7 @@ static void test_functions(const void *opaque)
     qtest_qmp_device_add(t->qts, "nyx-testdev", "zero",
                          "{ 'bus': 'rp', 'addr': %s, 'multifunction': true }",
                          zero);
-    use_slot(t, c);
+    nyx_slot_use(t, c);
     nyx_quarantine(t, "one");
     nyx_assert_state(t, "zero", state);
     device_del(t, "one");
@@ -412,7 +331,7 @@ static void test_functions(const void *opaque)
 /* The guest may let go of a device before the time is over, unasked, too. */
 static void test_power_off(void)
 {
-    const Controller *c = &controllers[0];
+    const NyxSlot *c = &nyx_slots[0];
     NyxTest *t = start(c, "unplug-timeout-ms=60000");
     Steps *s = watch_steps(t);
 
@@ -420,7 +339,7 @@ static void test_power_off(void)
     nyx_quarantine(t, "a");
     device_del(t, "a");
     await_steps(s, "a:requested:quarantined ", 0);
-    let_go(t, c);
+    nyx_slot_let_go(t, c);
     await_steps(s, "a:let-go:quarantined a:removed:quarantined ", 1);
 
     /* Nobody has to be asked for what is in a slot without power. */
@@ -429,7 +348,7 @@ static void test_power_off(void)
     await_steps(s, "b:requested:operational b:let-go:operational "
                 "b:removed:operational ", 1);
     plug(t, c, "c");
-    let_go(t, c);
+    nyx_slot_let_go(t, c);
     await_steps(s, "c:let-go:operational c:removed:operational ", 1);
     stop_watching(s);
     nyx_test_quit(t);
@@ -438,7 +357,7 @@ static void test_power_off(void)
 /* What is refused is no step, and asking twice is not waiting twice. */
 static void test_refused(void)
 {
-    const Controller *c = &controllers[0];
+    const NyxSlot *c = &nyx_slots[0];
     NyxTest *t = nyx_test_start("nyx-pc,unplug-timeout-ms=1000",
                                 "%s -device nyx-testdev,id=fixed,addr=6",
                                 c->options);
@@ -463,20 +382,20 @@ static void test_refused(void)
 /* Who goes with the bridge above has steps of its own. */
 static void test_below_bridge(void)
 {
-    const Controller *c = &controllers[0];
+    const NyxSlot *c = &nyx_slots[0];
     NyxTest *t = start(c, "unplug-timeout-ms=400");
     NyxCount before = nyx_count(t);
     Steps *s = watch_steps(t);
 
     qtest_qmp_device_add(t->qts, "pcie-pci-bridge", "br", "{ 'bus': 'rp' }");
-    use_slot(t, c);
+    nyx_slot_use(t, c);
     qtest_qmp_device_add(t->qts, "nyx-testdev", "a",
                          "{ 'bus': 'br', 'addr': '1' }");
     nyx_quarantine(t, "a");
     device_del(t, "br");
     /* A bridge is not what is cut off. */
     await_steps(s, "br:requested:operational br:waiting:operational ", 0);
-    let_go(t, c);
+    nyx_slot_let_go(t, c);
     await_steps(s, "br:let-go:operational a:removed:quarantined "
                 "br:removed:operational ", 2);
     nyx_await_count(t, before);
@@ -486,11 +405,11 @@ static void test_below_bridge(void)
 
 static void add_for_each(const char *name, GTestDataFunc test)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(controllers); i++) {
+    for (unsigned i = 0; i < NYX_SLOTS; i++) {
         g_autofree char *path = g_strdup_printf("/nyx/unplug/%s/%s", name,
-                                                controllers[i].name);
+                                                nyx_slots[i].name);
 
-        qtest_add_data_func(path, &controllers[i], test);
+        qtest_add_data_func(path, &nyx_slots[i], test);
     }
 }
 
