@@ -15,17 +15,18 @@ def command(commands, name, run, text, more=''):
     return parser
 
 
-def vm_option(parser):
+VM_HELP = 'name of the VM or libvirt domain, or path of a QMP socket ' \
+          '(default: the only one that runs)'
+
+
+def vm_option(parser, text=VM_HELP):
     """Options.vm for commands that name something else."""
-    parser.add_argument('--vm', metavar='VM', help='name of the VM or libvirt '
-                        'domain, or path of a QMP socket (default: the only '
-                        'one that runs)')
+    parser.add_argument('--vm', metavar='VM', help=text)
 
 
 def vm_argument(parser):
     """Options.vm for commands about a VM as a whole."""
-    vm_option(parser)
+    vm_option(parser, 'the same')
     # With a default it would overwrite what --vm has set.
     parser.add_argument('vm', metavar='VM', nargs='?',
-                        default=argparse.SUPPRESS,
-                        help='the same, without --vm')
+                        default=argparse.SUPPRESS, help=VM_HELP)

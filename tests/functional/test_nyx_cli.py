@@ -3,11 +3,15 @@
 """scripts/nyx: what it shows and changes is what QMP says."""
 
 import json
+import shutil
 import socket
+import subprocess
 import threading
+import unittest
 
 from nyxtest.cli import CliCase
 from nyxtest.migration import IDENTITY, REFUSED, WRITE, Testdev
+from nyxtest.paths import ROOT
 
 MIB = 1 << 20
 DOMAINS = ('-object', 'nyx-domain,id=cage,default-map=none,max-faults=3',
@@ -246,3 +250,63 @@ class WordsTest(CliCase):
         self.assert_fails('did you mean "status"', 'statsu', status=2)
         self.assert_fails('nyx --help', status=2)
         self.assert_fails('nyx quarantine --help', 'quarantine', status=2)
+
+    def test_manual_page(self):
+        """man finds nothing to warn of; each command is in it."""
+        if not shutil.which('man') or not shutil.which('groff'):
+            raise unittest.SkipTest('man and groff are not installed '
+                                    '(packages man-db, groff)')
+        page = self.run_dir / 'nyx.1'
+        page.write_text(self.python('manpage.page(main.parser())'))
+        done = subprocess.run(['man', '--warnings', '-l', str(page)],
+                              env={**self.environment, 'MANWIDTH': '80'},
+                              text=True, capture_output=True, check=True)
+        self.assertEqual(done.stderr, '')
+        for words in ('nyx migrate start', '--on-fault-limit', 'NYX_RUN_DIR',
+                      'nyx report'):
+            self.assertIn(words, done.stdout)
+
+    def python(self, expression):
+        return subprocess.run(
+            ['/usr/bin/python3', '-c', 'from nyxcli import main, manpage\n'
+             f'print({expression}, end="")'], cwd=ROOT / 'scripts', text=True,
+            stdout=subprocess.PIPE, check=True).stdout
+
+    def propose(self, *words):
+        """What bash proposes for the last of these words."""
+        script = self.run_dir / 'nyx.bash'
+        if not script.exists():
+            script.write_text(self.says('completion'))
+        done = subprocess.run(
+            ['bash', '-c', f'. {script}; COMP_WORDS=("$@"); '
+             'COMP_CWORD=$(($# - 1)); _nyx; printf "%s\\n" '
+             '"${COMPREPLY[@]}"', 'bash', *words], env=self.environment,
+            text=True, capture_output=True, check=True)
+        return done.stdout.split()
+
+    def test_completion(self):
+        self.start('web')
+        self.assertEqual(self.propose('nyx', 'qu'), ['quarantine'])
+        self.assertEqual(self.propose('nyx', 'migrate', 'c'), ['cancel'])
+        self.assertEqual(self.propose('nyx', 'devices', 'w'), ['web'])
+        self.assertEqual(self.propose('nyx', 'assign', '--vm', ''), ['web'])
+        self.assertEqual(self.propose('nyx', 'policy', '--scope', ''),
+                         ['device', 'domain'])
+        self.assertIn('--postcopy',
+                      self.propose('nyx', 'migrate', 'start', '--p'))
+
+    def test_units(self):
+        """systemd accepts the units."""
+        if not shutil.which('systemd-analyze'):
+            raise unittest.SkipTest('systemd-analyze is not installed')
+        for unit in (ROOT / 'scripts' / 'systemd').iterdir():
+            text = unit.read_text().replace('@BINDIR@', '/usr/bin')
+            (self.run_dir / unit.name).write_text(text)
+        units = sorted(str(path) for path in self.run_dir.glob('nyx-*.*'))
+        done = subprocess.run(
+            ['systemd-analyze', '--man=no', 'verify', *units], text=True,
+            capture_output=True, check=False)
+        complaints = [line for line in done.stderr.splitlines()
+                      if 'nyx-' in line]
+        self.assertEqual(complaints, [])
+        self.assertEqual(done.returncode, 0, done.stderr)
