@@ -10,9 +10,14 @@ SECONDS = 180
 CAPABILITIES = 'events', 'postcopy-ram', 'multifd'
 
 
+def moves_of(vm):
+    """How often that VM has been moved, attempts included."""
+    return sum(1 for _ in vm.folder.glob('moved-*'))
+
+
 def prepare_move(vm, *capabilities):
     """A second VM, like this one, that waits; and where it waits."""
-    number = sum(1 for _ in vm.folder.glob('moved-*')) + 1
+    number = moves_of(vm) + 1
     there = copy.copy(vm)
     there.run_folder = vm.folder / f'moved-{number}'
     there.start(incoming='defer')
