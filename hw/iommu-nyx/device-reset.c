@@ -12,7 +12,6 @@
 #include "hw/pci/pci_bus.h"
 #include "iommu.h"
 #include "nyx/include/hw/iommu-nyx/device-reset.h"
-#include "qemu/main-loop.h"
 #include "trace.h"
 
 /* NULL: it is behind no Nyx IOMMU, or does not work yet. */
@@ -72,13 +71,17 @@ void nyx_bus_reset_exit(Object *bus, ResetType type)
     visit_bus(bus, nyx_device_reset_end);
 }
 
+/* As in any DMA of the device: by its address space, which has no lock. */
 bool nyx_is_being_reset(DeviceState *dev)
 {
-    if (!bql_locked()) {
-        return false;
-    }
+    MemoryRegion *view;
+    Object *owner;
+
     while (dev && !object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
         dev = dev->parent_bus ? dev->parent_bus->parent : NULL;
     }
-    return dev && nyx_iommu_get() && nyx_function_of(PCI_DEVICE(dev))->resets;
+    view = dev ? PCI_DEVICE(dev)->bus_master_enable_region.alias : NULL;
+    owner = view ? memory_region_owner(view) : NULL;
+    return owner && object_dynamic_cast(owner, TYPE_NYX_ENDPOINT) &&
+           (qatomic_read(&NYX_ENDPOINT(owner)->blocked) & NYX_BLOCKED_RESET);
 }

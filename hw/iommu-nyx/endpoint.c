@@ -71,6 +71,24 @@ static void schedule_report(NyxEndpoint *ep, int64_t now)
     }
 }
 
+/* Under @lock: what follows from the newest fault.  True: it contains. */
+static bool act_on_fault(NyxEndpoint *ep, NyxFaultVerdict verdict, int64_t now)
+{
+    bool contain = false;
+
+    ep->pending.fault = *nyx_fault_log_get(&ep->log, 0);
+    /* Who is cut off cannot get worse, nor free by going on. */
+    if (verdict == NYX_FAULT_LIMIT && !nyx_endpoint_is_contained(ep)) {
+        ep->pending.limit = true;
+        ep->pending.action = ep->policy.on_fault_limit;
+        contain = nyx_limit_action_contains(ep->pending.action);
+        nyx_endpoint_set_contained(ep, contain);
+        qemu_bh_schedule(ep->bh);
+    }
+    schedule_report(ep, now);
+    return contain;
+}
+
 void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
                         uint64_t address, unsigned size, bool injected)
 {
@@ -78,30 +96,22 @@ void nyx_endpoint_fault(NyxEndpoint *ep, NyxFaultType type, NyxAccess access,
     bool contain = false;
 
     WITH_QEMU_LOCK_GUARD(&ep->lock) {
+        /* What a device does while it is being reset is not held against it. */
+        bool reset = type == NYX_FAULT_TYPE_BLOCKED &&
+                     !nyx_endpoint_is_contained(ep);
         NyxFaultVerdict verdict;
 
         if (get_clock() - ep->piece_host_ns > SAME_DMA_NS) {
             nyx_fault_log_break(&ep->log);
         }
-        /* What a device does while it is being reset is not held against it. */
-        nyx_fault_log_exempt(&ep->log, NYX_FAULT_TYPE_BLOCKED,
-                             !nyx_endpoint_is_contained(ep));
+        nyx_fault_log_exempt(&ep->log, NYX_FAULT_TYPE_BLOCKED, reset);
         verdict = nyx_fault_log_record(&ep->log, type, access, address, size,
                                        injected, now);
         if (verdict == NYX_FAULT_CONTINUED) {
             ep->piece_host_ns = get_clock();
             return;
         }
-        ep->pending.fault = *nyx_fault_log_get(&ep->log, 0);
-        /* Who is cut off cannot get worse, nor free by going on. */
-        if (verdict == NYX_FAULT_LIMIT && !nyx_endpoint_is_contained(ep)) {
-            ep->pending.limit = true;
-            ep->pending.action = ep->policy.on_fault_limit;
-            contain = nyx_limit_action_contains(ep->pending.action);
-            nyx_endpoint_set_contained(ep, contain);
-            qemu_bh_schedule(ep->bh);
-        }
-        schedule_report(ep, now);
+        contain = !reset && act_on_fault(ep, verdict, now);
         /* Last, as the time that all this took is no gap between pieces. */
         ep->piece_host_ns = get_clock();
     }

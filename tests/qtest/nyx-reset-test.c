@@ -433,6 +433,32 @@ static void check_blocked(const Reset *reset, const char *domain)
     end(&r);
 }
 
+/* A reset is no news: what it refuses is in the log, and no event. */
+static void test_no_event(void)
+{
+    Rig r = start("nyx-pc,max-faults=0", "all");
+    NyxEvents *events = nyx_events_start(r.t);
+    unsigned round;
+
+    for (round = 0; round < 100 && !number(&r, "total-faults"); round++) {
+        nyx_testdev_run(r.dev, WINDOW, 64, 0, 16, PAGE,
+                        NTD_FLAG_WRITE | NTD_FLAG_THREAD);
+        nyx_testdev_await_done(r.dev, 1);
+        function_level(&r);
+        open_device(&r);
+    }
+    nyx_settle(r.t);
+    g_assert_cmpuint(number(&r, "total-faults"), >, 0);
+    g_assert_cmpuint(nyx_events_count(events, "NYX_DMA_FAULT"), ==, 0);
+    /* The next fault of another kind is, and with it the device is cut off. */
+    nyx_testdev_write(r.dev, HOLE, 8);
+    nyx_settle(r.t);
+    g_assert_cmpuint(nyx_events_count(events, "NYX_DMA_FAULT"), ==, 1);
+    nyx_assert_state(r.t, "td", "quarantined");
+    nyx_events_stop(events);
+    end(&r);
+}
+
 static void test_blocked_passing(const void *data)
 {
     check_blocked(data, "all");
@@ -508,6 +534,7 @@ int main(int argc, char **argv)
             add("blocked/unmanaged", &resets[i], test_blocked_unmanaged);
         }
     }
+    qtest_add_func("/nyx/reset/no-event", test_no_event);
     qtest_add_func("/nyx/reset/recovery", test_recovery);
     qtest_add_func("/nyx/reset/idle-models", test_idle_models);
     return g_test_run();

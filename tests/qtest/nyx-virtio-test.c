@@ -10,7 +10,8 @@
  */
 
 #include "qemu/osdep.h"
-#include "libnyx.h"
+#include "hw/pci/pci_regs.h"
+#include "libnyx-extra.h"
 #include "qemu/bswap.h"
 #include "standard-headers/linux/virtio_blk.h"
 #include "standard-headers/linux/virtio_config.h"
@@ -27,6 +28,8 @@
 #define BLOCK           512
 #define TIMEOUT_US      (30 * G_TIME_SPAN_SECOND)
 #define NO_STATUS       0xee
+#define PORT_SLOT       6
+#define BARS            6
 
 typedef struct Disk {
     NyxTest *t;
@@ -53,8 +56,10 @@ static void start_driver(Disk *d)
     qvirtio_set_driver_ok(d->dev);
 }
 
-static Disk start(const char *machine, const void *device_options)
+static Disk start_in(const char *domain, bool behind_port, const char *machine,
+                     const void *device_options)
 {
+    unsigned slot = behind_port ? NYX_SLOT(1, 0) : 5;
     Disk d = {};
     g_autofree char *path = NULL;
 
@@ -62,9 +67,12 @@ static Disk start(const char *machine, const void *device_options)
     g_assert_cmpint(ftruncate(d.fd, DISK_SIZE), ==, 0);
     d.t = nyx_test_start(machine,
                          "-object nyx-domain,id=dom,default-map=none "
+                         "-object nyx-domain,id=all "
                          "-drive if=none,id=disk,format=raw,file=%s "
-                         "-device virtio-blk-pci,id=dev,addr=5,nyx-domain=dom,"
-                         "drive=disk%s -object iothread,id=io", path,
+                         "-device pcie-root-port,id=rp,addr=%d "
+                         "-device virtio-blk-pci,id=dev,%s,nyx-domain=%s,"
+                         "drive=disk%s -object iothread,id=io", path, PORT_SLOT,
+                         behind_port ? "bus=rp" : "addr=5", domain,
                          (const char *)device_options);
     unlink(path);
     nyx_ram_fill(d.t);
@@ -73,12 +81,20 @@ static Disk start(const char *machine, const void *device_options)
             "  'access': 'rw' } }", (uint64_t)WINDOW, (uint64_t)WINDOW,
             (uint64_t)WINDOW_SIZE);
     alloc_init(&d.queue_memory, ALLOC_NO_FLAGS, WINDOW, REQUEST, PAGE);
+    if (behind_port) {
+        g_free(nyx_bridge_open(d.t, PORT_SLOT, 1));
+    }
     d.pci = virtio_pci_new(d.t->bus,
-                           &(QPCIAddress) { .devfn = QPCI_DEVFN(5, 0) });
+                           &(QPCIAddress) { .devfn = QPCI_DEVFN(slot, 0) });
     qvirtio_pci_device_enable(d.pci);
     d.dev = &d.pci->vdev;
     start_driver(&d);
     return d;
+}
+
+static Disk start(const char *machine, const void *device_options)
+{
+    return start_in("dom", false, machine, device_options);
 }
 
 static void quit(Disk *d)
@@ -232,6 +248,84 @@ static void test_quarantine(const void *data)
     quit(&d);
 }
 
+/* What QEMU says, instead of to the terminal */
+static int catch_stderr(int *terminal)
+{
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("nyx-virtio-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    unlink(path);
+    *terminal = dup(STDERR_FILENO);
+    g_assert_cmpint(dup2(fd, STDERR_FILENO), ==, STDERR_FILENO);
+    return fd;
+}
+
+static void function_level_reset(Disk *d)
+{
+    QPCIDevice *pci = d->pci->pdev;
+    uint8_t express = qpci_find_capability(pci, PCI_CAP_ID_EXP, 0);
+
+    g_assert_cmphex(express, !=, 0);
+    qpci_config_writew(pci, express + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
+}
+
+/* As firmware and driver do: bridge, BARs, and all queues anew. */
+static void start_again(Disk *d, uint64_t window, const uint32_t *bars)
+{
+    d->t->bus->mmio_alloc_ptr = window;
+    g_free(nyx_bridge_open(d->t, PORT_SLOT, 1));
+    for (unsigned i = 0; i < BARS; i++) {
+        qpci_config_writel(d->pci->pdev, PCI_BASE_ADDRESS_0 + 4 * i, bars[i]);
+    }
+    qpci_device_enable(d->pci->pdev);
+    qvirtqueue_cleanup(d->dev->bus, d->vq, &d->queue_memory);
+    start_driver(d);
+}
+
+/*
+ * A request is under way, and the rings are out of reach while the device is
+ * reset.  That is no error of anybody's: nothing is said, nothing is broken.
+ */
+static void check_reset(const char *domain, const void *data)
+{
+    int terminal, said = catch_stderr(&terminal);
+    Disk d = start_in(domain, true, "nyx-pc,max-faults=0", data);
+    uint64_t window = ROUND_DOWN(d.pci->bar.addr, MIB(1));
+    uint32_t bars[BARS];
+
+    g_assert_cmpint(dup2(terminal, STDERR_FILENO), ==, STDERR_FILENO);
+    close(terminal);
+    for (unsigned i = 0; i < BARS; i++) {
+        bars[i] = qpci_config_readl(d.pci->pdev, PCI_BASE_ADDRESS_0 + 4 * i);
+    }
+    for (unsigned round = 0; round < 40; round++) {
+        submit(&d, VIRTIO_BLK_T_IN, DATA, 0);
+        if (round % 2) {
+            function_level_reset(&d);
+        } else {
+            qtest_system_reset(d.t->qts);
+        }
+        start_again(&d, window, bars);
+        check_io(&d, round);
+    }
+    nyx_assert_state(d.t, "dev", "operational");
+    nyx_assert_number(d.t, "dev", "fault-count", 0);
+    quit(&d);
+    g_assert_cmpint(lseek(said, 0, SEEK_END), ==, 0);
+    close(said);
+}
+
+static void test_reset(const void *data)
+{
+    check_reset("all", data);
+}
+
+static void test_reset_translated(const void *data)
+{
+    check_reset("dom", data);
+}
+
 static void add(const char *name, GTestDataFunc func)
 {
     g_autofree char *loop = g_strdup_printf("/nyx/virtio/%s/main-loop", name);
@@ -250,6 +344,8 @@ int main(int argc, char **argv)
         add("write-from-outside", test_write_from_outside);
         add("unmap-rings", test_unmap_rings);
         add("quarantine", test_quarantine);
+        add("reset", test_reset);
+        add("reset-translated", test_reset_translated);
     }
     return g_test_run();
 }

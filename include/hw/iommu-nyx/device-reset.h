@@ -27,8 +27,8 @@ void nyx_bus_reset_enter(Object *bus, ResetType type);
 void nyx_bus_reset_exit(Object *bus, ResetType type);
 
 /*
- * Is @dev, or the PCI function that it is part of, being reset?  Any thread; no
- * for one without the BQL.
+ * Is @dev, or the PCI function that it is part of, being reset?  Any thread.
+ * For who finds that the device cannot reach its memory.
  */
 bool nyx_is_being_reset(DeviceState *dev);
 
