@@ -369,6 +369,7 @@ void nyx_endpoint_show_domain(NyxEndpoint *ep, NyxDomain *domain)
     if (domain && nyx_endpoint_needs_translation(ep, domain)) {
         nyx_endpoint_need_peers(ep, domain);
         qatomic_rcu_set(&ep->domain, domain);
+        nyx_endpoint_update_cached(ep);
         nyx_endpoint_forget_translations(ep);
         /* If the view is new, it is the view that tells backends. */
         nyx_mirror_sync(ep, 0, UINT64_MAX);
@@ -381,8 +382,31 @@ void nyx_endpoint_show_domain(NyxEndpoint *ep, NyxDomain *domain)
     } else {
         nyx_endpoint_show(ep, domain);
         qatomic_rcu_set(&ep->domain, domain);
+        nyx_endpoint_update_cached(ep);
         nyx_endpoint_forget_translations(ep);
     }
+}
+
+/*
+ * No two generations are equal, be they of a domain or of a shadow: an entry is
+ * valid while the one under which it was filled is the current one.
+ */
+static const uint64_t *current_generation(NyxEndpoint *ep)
+{
+    /* What leads to devices is not cached. */
+    if (!ep->domain || ep->domain->peer_to_peer) {
+        return NULL;
+    }
+    if (ep->stage1.mr) {
+        return &ep->stage1.shadow.generation;
+    }
+    return ep->domain->isolation == NYX_ISOLATION_UNMANAGED
+           ? NULL : &ep->domain->generation;
+}
+
+void nyx_endpoint_update_cached(NyxEndpoint *ep)
+{
+    qatomic_rcu_set(&ep->generation, current_generation(ep));
 }
 
 void nyx_endpoint_forget_translations(NyxEndpoint *ep)

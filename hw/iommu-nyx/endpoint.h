@@ -90,6 +90,11 @@ struct NyxEndpoint {
     NyxStage1Link stage1;
     NyxMirror mirror;
     NyxIotlb iotlb;
+    /*
+     * Under which what is in @iotlb is right, whatever the stages are at this
+     * moment; NULL: nothing is.  RCU; see nyx_endpoint_update_cached().
+     */
+    const uint64_t *generation;
 
     NyxPolicyOverride override;
     NyxPolicy policy;           /* in force; @lock for writing */
@@ -145,6 +150,9 @@ static inline bool nyx_endpoint_needs_translation(NyxEndpoint *ep,
 
 /* A stage has changed: what was cached of both is void. */
 void nyx_endpoint_forget_translations(NyxEndpoint *ep);
+
+/* After a change of @domain, or of stage1.mr. */
+void nyx_endpoint_update_cached(NyxEndpoint *ep);
 
 /*
  * Show what @domain (NULL: none) allows, without being one of its members: see

@@ -100,8 +100,9 @@ static inline void nyx_iotlb_count(uint64_t *counter)
     qatomic_set(counter, qatomic_read(counter) + 1);
 }
 
-static inline bool nyx_iotlb_entry_get(NyxIotlbEntry *e, uint64_t generation,
-                                       uint64_t key, uint64_t *value)
+static inline QEMU_ALWAYS_INLINE bool
+nyx_iotlb_entry_get(NyxIotlbEntry *e, uint64_t generation, uint64_t key,
+                    uint64_t *value)
 {
     uint64_t sequence = qatomic_load_acquire(&e->sequence);
     bool valid = qatomic_read(&e->key) == key &&
@@ -115,10 +116,12 @@ static inline bool nyx_iotlb_entry_get(NyxIotlbEntry *e, uint64_t generation,
 
 /*
  * RCU read side, any thread.  True: *t as it was filled for this page of @iova
- * under this @generation.  False: *t untouched; walk the table and fill.
+ * under this @generation.  False: *t untouched; walk the table, and say so with
+ * nyx_iotlb_missed().
  */
-static inline bool nyx_iotlb_lookup(NyxIotlb *tlb, uint64_t generation,
-                                    uint64_t iova, NyxTranslation *t)
+static inline QEMU_ALWAYS_INLINE bool
+nyx_iotlb_lookup(NyxIotlb *tlb, uint64_t generation, uint64_t iova,
+                 NyxTranslation *t)
 {
     NyxIotlbEntry *entries = qatomic_rcu_read(&tlb->entries);
     uint64_t value;
@@ -126,7 +129,6 @@ static inline bool nyx_iotlb_lookup(NyxIotlb *tlb, uint64_t generation,
     if (!entries ||
         !nyx_iotlb_entry_get(&entries[nyx_iotlb_index(iova)], generation,
                              nyx_iotlb_key(iova), &value)) {
-        nyx_iotlb_count(&tlb->misses);
         return false;
     }
     nyx_iotlb_count(&tlb->hits);
@@ -135,6 +137,19 @@ static inline bool nyx_iotlb_lookup(NyxIotlb *tlb, uint64_t generation,
               ((value >> NYX_IOTLB_ZEROS_SHIFT) & NYX_IOTLB_ZEROS_MASK);
     t->perm = value & NYX_IOTLB_PERM_MASK;
     return true;
+}
+
+/*
+ * Count a miss, and say whether to fill what was missed.  A fill costs more
+ * than a walk: done once in so many misses, a cache that is large enough is
+ * full almost as soon, and one that is not costs little more than none.
+ */
+#define NYX_IOTLB_MISSES_PER_FILL   8
+
+static inline bool nyx_iotlb_missed(NyxIotlb *tlb)
+{
+    nyx_iotlb_count(&tlb->misses);
+    return qatomic_read(&tlb->misses) % NYX_IOTLB_MISSES_PER_FILL == 0;
 }
 
 /*

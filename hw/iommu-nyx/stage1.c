@@ -126,6 +126,7 @@ static void begin_translation(NyxEndpoint *ep, IOMMUMemoryRegion *mr)
     IOMMUNotifierFlag wanted = nyx_mirror_flags(ep);
     Error *local_err = NULL;
 
+    assert(!memory_region_iommu_attrs_to_index(mr, MEMTXATTRS_UNSPECIFIED));
     if (!start_listening(s, mr, wanted, &local_err)) {
         if (wanted) {
             error_reportf_err(local_err, "nyx-iommu: stage 1 cannot tell the "
@@ -136,6 +137,7 @@ static void begin_translation(NyxEndpoint *ep, IOMMUMemoryRegion *mr)
     }
     nyx_shadow_forget_all(&s->shadow);
     qatomic_rcu_set(&s->mr, mr);
+    nyx_endpoint_update_cached(ep);
     nyx_endpoint_update_view(ep);
 }
 
@@ -145,6 +147,7 @@ static void end_translation(NyxEndpoint *ep)
 
     stop_listening(s);
     qatomic_rcu_set(&s->mr, NULL);
+    nyx_endpoint_update_cached(ep);
     nyx_shadow_forget_all(&s->shadow);
     nyx_endpoint_update_view(ep);
 }

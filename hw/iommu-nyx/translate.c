@@ -81,9 +81,14 @@ NyxFaultType nyx_endpoint_refusal(NyxEndpoint *ep, uint64_t address,
 static int nyx_attrs_to_index(IOMMUMemoryRegion *mr, MemTxAttrs attrs)
 {
     NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
-    IOMMUMemoryRegion *stage1 = qatomic_rcu_read(&ep->stage1.mr);
     int index = attrs.memory ? INDEX_MEMORY_ONLY : 0;
+    IOMMUMemoryRegion *stage1;
 
+    /* Most devices say nothing, which is 0 to every model: stage1.c checks. */
+    if (likely(attrs.unspecified)) {
+        return index;
+    }
+    stage1 = qatomic_rcu_read(&ep->stage1.mr);
     if (stage1) {
         int inner = memory_region_iommu_attrs_to_index(stage1, attrs);
 
@@ -275,31 +280,29 @@ static IOMMUTLBEntry ask_both(NyxEndpoint *ep, const Way *way, hwaddr iova,
     return final(ep, way->domain, iova, &both);
 }
 
-/* Index 0 is for requests that are not translated yet: these are cached. */
-static bool known(NyxEndpoint *ep, uint64_t generation, hwaddr iova, int index,
-                  NyxTranslation *t)
+/*
+ * Keep what was found under @generation, which was read before the search: what
+ * was found cannot be older than it.
+ */
+static void remember(NyxEndpoint *ep, uint64_t generation, hwaddr iova,
+                     const NyxTranslation *t)
 {
-    if (unlikely(index >> INDEX_STAGE1_SHIFT)) {
-        return false;
+    if (nyx_iotlb_missed(&ep->iotlb)) {
+        nyx_iotlb_fill(&ep->iotlb, generation, iova, t);
     }
-    if (nyx_iotlb_lookup(&ep->iotlb, generation, iova, t)) {
-        return true;
-    }
-    if (!nyx_shadow_lookup(&ep->stage1.shadow, iova, t)) {
-        return false;
-    }
-    nyx_iotlb_fill(&ep->iotlb, generation, iova, t);
-    return true;
 }
 
+/* Index 0 is for requests that are not translated yet: these are cached. */
 static IOMMUTLBEntry translate_both(NyxEndpoint *ep, const Way *way,
                                     hwaddr iova, IOMMUAccessFlags flag,
                                     int index)
 {
     NyxTranslation t;
 
-    if (likely(known(ep, way->generation, iova, index, &t) &&
-               (t.perm & flag) == flag)) {
+    if (!(index >> INDEX_STAGE1_SHIFT) &&
+        nyx_shadow_lookup(&ep->stage1.shadow, iova, &t) &&
+        (t.perm & flag) == flag) {
+        remember(ep, way->generation, iova, &t);
         return final(ep, way->domain, iova, &t);
     }
     return ask_both(ep, way, iova, flag, index);
@@ -307,19 +310,19 @@ static IOMMUTLBEntry translate_both(NyxEndpoint *ep, const Way *way,
 
 /* Stage 2 alone */
 
-/*
- * Look up @iova for @domain.  The generation is read before the table: what is
- * cached under it cannot be older than it.
- */
-static void lookup_stage2(NyxEndpoint *ep, NyxDomain *domain, hwaddr iova,
-                          NyxTranslation *t)
+static IOMMUTLBEntry translate_stage2(NyxEndpoint *ep, NyxDomain *domain,
+                                      hwaddr iova, IOMMUAccessFlags flag,
+                                      int index)
 {
     uint64_t generation = qatomic_load_acquire(&domain->generation);
+    NyxTranslation t;
 
-    if (!nyx_iotlb_lookup(&ep->iotlb, generation, iova, t)) {
-        nyx_endpoint_stage2(ep, domain, iova, t);
-        nyx_iotlb_fill(&ep->iotlb, generation, iova, t);
+    nyx_endpoint_stage2(ep, domain, iova, &t);
+    if (unlikely((t.perm & flag) != flag)) {
+        return refuse_stage2(ep, iova, iova, flag, index);
     }
+    remember(ep, generation, iova, &t);
+    return final(ep, domain, iova, &t);
 }
 
 /*
@@ -337,12 +340,11 @@ static IOMMUTLBEntry ask_view(NyxEndpoint *ep, hwaddr iova)
     };
 }
 
-static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
-                                   IOMMUAccessFlags flag, int index)
+/* What is not cached */
+static IOMMUTLBEntry __attribute__((noinline))
+find(NyxEndpoint *ep, hwaddr iova, IOMMUAccessFlags flag, int index)
 {
-    NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
     Way way = current_way(ep);
-    NyxTranslation t;
 
     if (unlikely(!way.domain || qatomic_read(&ep->blocked))) {
         return refuse_stage2(ep, iova, iova, flag, index);
@@ -354,11 +356,30 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
     if (unlikely(way.domain->isolation == NYX_ISOLATION_UNMANAGED)) {
         return ask_view(ep, iova);
     }
-    lookup_stage2(ep, way.domain, iova, &t);
-    if (likely((t.perm & flag) == flag)) {
-        return final(ep, way.domain, iova, &t);
+    return translate_stage2(ep, way.domain, iova, flag, index);
+}
+
+static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
+                                   IOMMUAccessFlags flag, int index)
+{
+    NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
+    const uint64_t *generation = qatomic_rcu_read(&ep->generation);
+    QEMU_UNINITIALIZED NyxTranslation t;
+
+    if (likely(generation && !(index >> INDEX_STAGE1_SHIFT) &&
+               !qatomic_read(&ep->blocked) &&
+               nyx_iotlb_lookup(&ep->iotlb, qatomic_load_acquire(generation),
+                                iova, &t) &&
+               (t.perm & flag) == flag)) {
+        return (IOMMUTLBEntry) {
+            .target_as = &address_space_memory,
+            .iova = iova & ~t.mask,
+            .translated_addr = t.gpa,
+            .addr_mask = t.mask,
+            .perm = t.perm,
+        };
     }
-    return refuse_stage2(ep, iova, iova, flag, index);
+    return find(ep, iova, flag, index);
 }
 
 /* The same, and time one in so many */

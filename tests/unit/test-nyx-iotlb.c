@@ -35,6 +35,7 @@ static void check_miss(NyxIotlb *tlb, uint64_t generation, uint64_t iova)
     NyxTranslation t = leaf(1, 2, IOMMU_RW);
 
     g_assert_false(nyx_iotlb_lookup(tlb, generation, iova, &t));
+    nyx_iotlb_missed(tlb);
     /* Untouched */
     g_assert_cmphex(t.gpa, ==, 1);
     g_assert_cmphex(t.mask, ==, 1);
