@@ -7,6 +7,7 @@ system's for root and the session's for others.
 """
 
 import json
+import os
 import re
 import select
 import shutil
@@ -44,6 +45,7 @@ class LibvirtMonitor:
     def __init__(self, name):
         self.name = name
         self._events = None
+        self._pending = b''
 
     def execute(self, command, arguments, seconds):
         words = {'execute': command}
@@ -65,8 +67,23 @@ class LibvirtMonitor:
         # Lines as they come: virsh would keep them in a pipe's buffer.
         self._events = subprocess.Popen(
             ['stdbuf', '-oL', 'virsh', '-q', 'qemu-monitor-event', self.name,
-             '--loop'], text=True, bufsize=1, stdin=subprocess.DEVNULL,
+             '--loop'], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def _line(self, limit):
+        """The next line, or None at the limit; not from a buffer of Python's,
+        of which select() knows nothing."""
+        file = self._events.stdout.fileno()
+        while b'\n' not in self._pending:
+            left = None if limit is None else max(0, limit - time.monotonic())
+            if not select.select([file], [], [], left)[0]:
+                return None
+            data = os.read(file, 65536)
+            if not data:
+                raise Gone(f'the libvirt domain {self.name} has ended.')
+            self._pending += data
+        line, _, self._pending = self._pending.partition(b'\n')
+        return line.decode(errors='replace')
 
     def event(self, seconds):
         """The next event, or None; the first call begins to listen."""
@@ -74,12 +91,9 @@ class LibvirtMonitor:
             self._listen()
         limit = None if seconds is None else time.monotonic() + seconds
         while True:
-            left = None if limit is None else max(0, limit - time.monotonic())
-            if not select.select([self._events.stdout], [], [], left)[0]:
+            line = self._line(limit)
+            if line is None:
                 return None
-            line = self._events.stdout.readline()
-            if not line:
-                raise Gone(f'the libvirt domain {self.name} has ended.')
             match = EVENT.match(line)
             if match:
                 name, whole, micro, data = match.groups()

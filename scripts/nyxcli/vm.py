@@ -21,6 +21,11 @@ class Vm:
         self.name = name
         self._monitor = monitor
 
+    @property
+    def of_libvirt(self):
+        """Whether commands and events go through libvirt."""
+        return isinstance(self._monitor, virsh.LibvirtMonitor)
+
     def execute(self, command, _seconds=COMMAND_SECONDS, **arguments):
         """Run a QMP command and return its result.
 

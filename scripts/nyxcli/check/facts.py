@@ -24,7 +24,7 @@ class Facts:
     def __init__(self, vm):
         self._vm = vm
         self._answers = {name: vm.execute(name) for name in QUERIES}
-        self.name = vm.name
+        self.name, self.of_libvirt = vm.name, vm.of_libvirt
         self.folder = _folder(vm.name)
         self.process = listener(self.folder / 'qmp.sock') if self.folder \
             else None

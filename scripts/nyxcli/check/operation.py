@@ -60,7 +60,9 @@ def logging(facts):
 
 def metrics(facts):
     area = Area('metrics')
-    if any('metrics.sock' in chardev['filename']
+    if facts.of_libvirt:
+        yield area.ok('libvirt', '"nyx metrics --libvirt" can read it')
+    elif any('metrics.sock' in chardev['filename']
            for chardev in facts['query-chardev']):
         yield area.ok('socket', '"nyx metrics" can read it')
     else:
