@@ -246,7 +246,7 @@ typedef struct Decoder {
     NyxBytes in;
     Position at;
     NyxPageTable *table;
-    NyxPageTableVisit mapped;
+    NyxPageTableVisit admit;
     void *opaque;
 } Decoder;
 
@@ -267,8 +267,8 @@ static bool add_run(Decoder *d, uint64_t gap, uint64_t pages, uint64_t gpa,
     first = (d->at.iova + gap) << NYX_PAGE_BITS;
     last = first + ((pages << NYX_PAGE_BITS) - 1);
     gpa <<= NYX_PAGE_BITS;
-    if (nyx_page_table_map(d->table, first, last, gpa, perm) ||
-        (d->mapped && !d->mapped(first, last, gpa, perm, d->opaque))) {
+    if ((d->admit && !d->admit(first, last, gpa, perm, d->opaque)) ||
+        nyx_page_table_map(d->table, first, last, gpa, perm)) {
         return false;
     }
     d->at = (Position) {
@@ -349,12 +349,12 @@ static bool get_block(Decoder *d, uint64_t runs)
 }
 
 bool nyx_table_decode(NyxPageTable *table, const uint8_t *bytes, size_t size,
-                      NyxPageTableVisit mapped, void *opaque, Error **errp)
+                      NyxPageTableVisit admit, void *opaque, Error **errp)
 {
     Decoder d = {
         .in = { .bytes = bytes, .size = size },
         .table = table,
-        .mapped = mapped,
+        .admit = admit,
         .opaque = opaque,
     };
     uint64_t head;

@@ -53,11 +53,11 @@ void nyx_table_pack(NyxPageTable *table, const NyxPageRanges *ranges,
 
 /*
  * Add to @table what the bytes, which come from a stranger, say in either form;
- * @mapped, if any, is called for each run that was added.  False and @errp if
- * they say nothing, or what there cannot be, or @mapped returned false; then
+ * @admit, if any, is asked for each run before that takes memory.  False and
+ * @errp if they say nothing, or what there cannot be, or @admit refuses; then
  * @table has a part of it.
  */
 bool nyx_table_decode(NyxPageTable *table, const uint8_t *bytes, size_t size,
-                      NyxPageTableVisit mapped, void *opaque, Error **errp);
+                      NyxPageTableVisit admit, void *opaque, Error **errp);
 
 #endif

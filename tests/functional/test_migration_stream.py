@@ -4,6 +4,7 @@
 
 import os
 import random
+import time
 
 from qemu.qmp.qmp_client import ExecuteError
 
@@ -22,6 +23,7 @@ ALL_PAGES = b'\0\xff\xff\xff\xff\xff\x01'
 PAGES = 256
 SEED = int(os.environ.get('NYX_FUZZ_SEED', '20261120'))
 LOADS = int(os.environ.get('NYX_FUZZ_LOADS', '150'))
+FUZZ_SECONDS = float(os.environ.get('NYX_FUZZ_SECONDS', '0'))
 MEMORY = '2M'
 ARGUMENTS = (
     '-object', 'nyx-domain,id=win,isolation=shared,default-map=none',
@@ -468,34 +470,64 @@ class ChangeTest(MigrationCase):
 
 
 class FuzzTest(_StreamCase):
-    """Seeded; NYX_FUZZ_SEED and NYX_FUZZ_LOADS change what is tried."""
+    """Seeded; NYX_FUZZ_SEED, and NYX_FUZZ_LOADS or NYX_FUZZ_SECONDS for each
+    test, change what is tried.
+    """
+
+    def streams(self):
+        """One with tables that came early, one with some that changed late."""
+        early = self.capture()
+        late = early.replaced(TABLES, saved_tables(
+            saved_table('win', b'\x87\0\x0e\0\0'))).replaced(
+                LATE_TABLES, saved_tables(
+                    saved_table('win', b'\0', b'\0\x0f'),
+                    saved_table('win', TABLE, b'\x80\2\xff\x07')))
+        return early, late
+
+    @staticmethod
+    def changed(rng, stream, sign):
+        """One or more changes in one of its sections, or it ends there."""
+        name = rng.choice((STATE, STATE, STATE, FUNCTIONS, DIGEST, TABLES,
+                           LATE_TABLES))
+        content = stream.content(name)
+        for _ in range(rng.choice((1, 1, 1, 2, 5))):
+            content = mutate(rng, content) or b'\0'
+        changed = stream.replaced(name, content)
+        if rng.randrange(10) == 0:
+            start, _, end = changed.section(name)
+            return Stream(changed.data[:rng.randrange(start, end)])
+        return changed.signed() if sign and name != DIGEST else changed
 
     def run_loads(self, seed, sign):
         rng = random.Random(seed)
-        stream = self.capture()
-        digest = self.digest_of(self.load(stream, *ASKED)[0])
-        taken = 0
-        for count in range(LOADS):
-            name = rng.choice((STATE, STATE, STATE, FUNCTIONS, DIGEST, TABLES,
-                               LATE_TABLES))
-            content = stream.content(name)
-            for _ in range(rng.choice((1, 1, 1, 2, 5))):
-                content = mutate(rng, content) or b'\0'
-            changed = stream.replaced(name, content)
-            if rng.randrange(10) == 0:
-                end = changed.section(name)[2]
-                changed = Stream(changed.data[:rng.randrange(
-                    changed.section(name)[0], end)])
-            elif sign and name != DIGEST:
-                changed = changed.signed()
+        streams = self.streams()
+        digests = [self.digest_of(self.load(stream, *ASKED)[0])
+                   for stream in streams]
+        self.assertEqual(digests[0], digests[1])
+        taken = count = 0
+        end = time.monotonic() + FUZZ_SECONDS
+        while time.monotonic() < end if FUZZ_SECONDS else count < LOADS:
+            stream = rng.choice(streams)
+            changed = self.changed(rng, stream, sign)
+            count += 1
             with self.subTest(count=count, seed=seed):
-                answers, said = self.load(changed, *ASKED)
-                self.assertTrue(answers or said.strip(), 'refused, silently')
+                answers = self.load_any(changed, count)
                 if answers and changed.content(DIGEST) == \
                         stream.content(DIGEST):
-                    self.assertEqual(self.digest_of(answers), digest)
-            taken += answers is not None
+                    self.assertEqual(self.digest_of(answers), digests[0])
+                taken += answers is not None
+        print(f'{count} streams with seed {seed}, {taken} taken over')
         return taken
+
+    def load_any(self, stream, count):
+        """What was answered; a stream that does harm is kept."""
+        try:
+            answers, said = self.load(stream, *ASKED)
+            self.assertTrue(answers or said.strip(), 'refused, silently')
+        except Exception:
+            (self.folder / f'stream-{count}').write_bytes(stream.data)
+            raise
+        return answers
 
     @staticmethod
     def digest_of(answers):

@@ -4,6 +4,7 @@
 
 import hashlib
 import json
+import os
 import struct
 import subprocess
 
@@ -12,6 +13,10 @@ from .paths import QEMU
 from .vm import machine_name
 
 SECONDS = 60
+# A report of a sanitizer is no refusal: QEMU ends by a signal then.
+ABORT = {'ASAN_OPTIONS': 'abort_on_error=1:detect_leaks=0:'
+                         'detect_stack_use_after_return=0',
+         'UBSAN_OPTIONS': 'abort_on_error=1:halt_on_error=1:print_stacktrace=1'}
 FULL, FOOTER = 4, 0x7e
 STATE, FUNCTIONS, DIGEST = 'nyx-iommu', 'nyx-iommu-functions', \
     'nyx-iommu-digest'
@@ -93,7 +98,8 @@ class Loader:
                  ('migrate-incoming', {'uri': f'file:{path}'})]
         process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True)
+            stderr=subprocess.PIPE, text=True, errors='replace',
+            env=dict(os.environ, **ABORT))
         with process:
             try:
                 answers = self._talk(process, steps, asked)
