@@ -483,10 +483,22 @@ class SilenceTest(_HostileCase):
         self.start_both()
         self.bad.replies[RESET] = lambda i, body: header(
             i, RESET, 0, REPLY | ERROR, errno.EIO)
+        # On the root bus, so that it says what it cannot do.
+        self.command('nyx-set-policy', device='bad0',
+                     on_recovery_limit='unplug')
         self.command('nyx-quarantine-device', device='bad0')
         self.assert_refused('its vfio-user server failed to reset it',
                             'nyx-recover-device', device='bad0')
         self.assertEqual(self.info('bad0')['state'], 'failed')
+        self.vm.monitor.wait_event('NYX_LIMIT_ACTION', device='bad0',
+                                   limit='recoveries', action='unplug',
+                                   success=False)
+        # What is forced is not followed by it.
+        since = self.vm.monitor.position()
+        self.assert_refused('its vfio-user server failed to reset it',
+                            'nyx-recover-device', device='bad0', force=True)
+        self.info('bad0')
+        self.assertEqual(self.vm.monitor.seen('NYX_LIMIT_ACTION', since), [])
         self.assert_others_unharmed()
 
     def test_unplug_while_it_hangs(self):

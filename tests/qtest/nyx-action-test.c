@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "hw/pci/pci_regs.h"
 #include "libnyx-extra.h"
 
 #define HOLE        MIB(512)
@@ -262,16 +263,26 @@ static void test_unplug(void)
     quit(dev);
 }
 
-/* Who has been asked already is not asked again. */
+/*
+ * Who has been asked already is not asked again: a button that is pressed twice
+ * calls the removal off.
+ */
 static void test_unplug_asked_already(void)
 {
-    NyxTestdev *dev = start_below_port("");
+    NyxTestdev *dev = start_below_port(
+        "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off");
+    QPCIDevice *port = qpci_device_find(dev->t->bus, QPCI_DEVFN(PORT_SLOT, 0));
+    unsigned status = qpci_find_capability(port, PCI_CAP_ID_EXP, 0) +
+                      PCI_EXP_SLTSTA;
 
     qtest_qmp_device_del_send(dev->t->qts, "td");
+    g_assert_true(qpci_config_readw(port, status) & PCI_EXP_SLTSTA_ABP);
+    qpci_config_writew(port, status, PCI_EXP_SLTSTA_ABP);
     faults(dev, MAX_FAULTS + 1);
     nyx_await_state(dev->t, "td", "operational", "quarantined");
     nyx_await_action(dev->t, "td", "faults", "unplug", NULL);
-    await_gone(dev);
+    g_assert_false(qpci_config_readw(port, status) & PCI_EXP_SLTSTA_ABP);
+    g_free(port);
     quit(dev);
 }
 

@@ -222,6 +222,25 @@ static void test_unfit(void)
     end(&r);
 }
 
+/*
+ * The state of the IOMMU is there already, with the device at work, when it is
+ * found out that another device is missing.
+ */
+static void test_unfit_later(void)
+{
+    Restore r = start(MACHINE ",recovery-snapshot=clean", DEVICES
+                      "-device qemu-xhci,id=xhci,addr=8 "
+                      "-device usb-kbd,id=kbd,bus=xhci.0");
+
+    save(r.t, "clean");
+    nyx_qmp(r.t, "{ 'execute': 'device_del',"
+            "  'arguments': { 'id': 'kbd' } }");
+    go_past_limit(r.t);
+    await_refusal(r.t, "the VM is stopped, with half of snapshot 'clean'");
+    nyx_assert_vm_status(r.t, "restore-vm");
+    end(&r);
+}
+
 /* Two devices ask at once: one restore answers both. */
 static void test_together(void)
 {
@@ -281,6 +300,7 @@ int main(int argc, char **argv)
         qtest_add_func("/nyx/restore/capability", test_capability);
         qtest_add_func("/nyx/restore/paused", test_paused);
         qtest_add_func("/nyx/restore/unfit", test_unfit);
+        qtest_add_func("/nyx/restore/unfit-later", test_unfit_later);
         qtest_add_func("/nyx/restore/together", test_together);
         qtest_add_func("/nyx/restore/settings", test_settings);
     } else {
