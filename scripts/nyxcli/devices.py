@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Nyx contributors
 """nyx devices: the PCI functions of a VM."""
 
+from .background import add_all, split
 from .options import command, vm_argument
 from .output import print_json, show
 from .vm import connect
@@ -51,7 +52,11 @@ def _run(options):
     elif not devices:
         print('No device is behind the Nyx IOMMU.')
     else:
-        show(TITLES, [row(device) for device in devices])
+        shown, left_out = split(devices, options.all or options.device)
+        if shown:
+            show(TITLES, [row(device) for device in shown])
+        if left_out:
+            print(left_out)
 
 
 def add(commands):
@@ -63,3 +68,4 @@ def add(commands):
         'those of the last hour and the limit.')
     vm_argument(parser)
     parser.add_argument('--device', metavar='DEVICE', help='only this one')
+    add_all(parser)

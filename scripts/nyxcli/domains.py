@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Nyx contributors
 """nyx domains: the isolation domains of a VM."""
 
+from .background import add_all, domains_to_show
 from .errors import NyxError
 from .options import command, vm_argument
 from .output import print_json, show
@@ -46,17 +47,25 @@ def show_one(vm, name, as_json):
 def _run(options):
     with connect(options.vm) as vm:
         domains = vm.execute('query-nyx-domains')
+        devices = vm.execute('query-nyx-devices')
     if options.json:
         print_json(domains)
     elif not domains:
         print('There is no domain: the machine has no Nyx IOMMU.')
     else:
-        show(TITLES, [row(domain) for domain in domains])
+        shown = domains_to_show(domains, devices, options.all)
+        if shown:
+            show(TITLES, [row(domain) for domain in shown])
+        if len(shown) < len(domains):
+            print(f'And {len(domains) - len(shown)} of the chipset and ports '
+                  '(--all).')
 
 
 def add(commands):
     """Add the subcommand."""
-    vm_argument(command(
+    parser = command(
         commands, 'domains', _run, 'show the isolation domains of a VM',
         'TABLE is the host memory that its page table takes, none as long as '
-        'all RAM is allowed as it is.'))
+        'all RAM is allowed as it is.')
+    vm_argument(parser)
+    add_all(parser)

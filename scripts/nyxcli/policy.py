@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Nyx contributors
 """nyx policy: what devices may do wrong, and what follows."""
 
+from .background import add_all, domains_to_show
 from .domains import find
 from .errors import NyxError
 from .options import command, vm_option
@@ -28,10 +29,12 @@ def _read(vm, options):
         domain = find(domains, options.domain)
         return [{'domain': options.domain, 'policy': domain['policy']}]
     by_domain = {domain['id']: domain['policy'] for domain in domains}
-    own = [device for device in vm.execute('query-nyx-devices')
+    devices = vm.execute('query-nyx-devices')
+    own = [device for device in devices
            if device['policy'] != by_domain.get(device['domain'])]
-    return [{'domain': name, 'policy': policy}
-            for name, policy in by_domain.items()] + \
+    shown = domains_to_show(domains, devices, options.all or options.json)
+    return [{'domain': domain['id'], 'policy': domain['policy']}
+            for domain in shown] + \
         [{'device': device['device'], 'policy': device['policy']}
          for device in own]
 
@@ -79,6 +82,7 @@ def add(commands):
         'and what follows', 'Without a device or domain all policies: those '
         'of domains, and those of devices that differ from their domain.')
     vm_option(parser)
+    add_all(parser)
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument('--device', metavar='DEVICE')
     whose.add_argument('--domain', metavar='DOMAIN')

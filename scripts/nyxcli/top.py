@@ -8,6 +8,7 @@ import sys
 import time
 
 from . import bottleneck
+from .background import add_all, domains_to_show, split
 from .errors import NyxError
 from .faults import TITLES as FAULT_TITLES
 from .faults import row as fault_row
@@ -98,8 +99,8 @@ def _bottleneck(shown):
         'bottleneck: none seen'
 
 
-def _device_rows(shown):
-    busy = sorted(shown['devices'], key=lambda device: (
+def _device_rows(shown, everything):
+    busy = sorted(split(shown['devices'], everything)[0], key=lambda device: (
         device['state'] == 'operational', -device['per-second']['faults'],
         -device['per-second']['irqs']))
     return [(device['device'], device['domain'], device['state'],
@@ -109,10 +110,11 @@ def _device_rows(shown):
              rate_text(device['per-second']['irqs'])) for device in busy]
 
 
-def _domain_rows(shown):
+def _domain_rows(shown, everything):
     devices = {device['device']: device for device in shown['devices']}
     rows = []
-    for domain in shown['domains']:
+    for domain in domains_to_show(shown['domains'], shown['devices'],
+                                  everything):
         members = [devices[name] for name in domain['devices']
                    if name in devices]
         rows.append((
@@ -125,19 +127,20 @@ def _domain_rows(shown):
     return rows
 
 
-def _tables(shown):
-    yield DOMAINS, _domain_rows(shown)
-    yield DEVICES, _device_rows(shown)
+def _tables(shown, everything):
+    yield DOMAINS, _domain_rows(shown, everything)
+    yield DEVICES, _device_rows(shown, everything)
     if shown['faults']:
         yield FAULT_TITLES, [fault_row(fault) for fault in shown['faults']]
 
 
-def _text(shown):
+def _text(shown, everything):
     return '\n\n'.join(['\n'.join(_head(shown)),
-                        *(table(*each) for each in _tables(shown))])
+                        *(table(*each)
+                          for each in _tables(shown, everything))])
 
 
-def _screen(shown):
+def _screen(shown, everything):
     # pylint: disable=import-outside-toplevel
     from rich.console import Group
     from rich.text import Text
@@ -145,7 +148,7 @@ def _screen(shown):
     head.highlight_regex(r'^.*:', 'bold')
     if shown['bottlenecks']:
         head.highlight_regex(r'bottleneck: .*', 'bold red')
-    return Group(head, *(part for each in _tables(shown)
+    return Group(head, *(part for each in _tables(shown, everything)
                          for part in (Text(), rich_table(*each))), Text(),
                  Text('q or Ctrl-C ends.', 'dim'))
 
@@ -176,7 +179,7 @@ def _pause(interval, keys):
     return bool(ready) and sys.stdin.read(1) in 'qQ'
 
 
-def _live(name, interval):
+def _live(name, interval, everything):
     try:
         # pylint: disable=import-outside-toplevel
         from rich.console import Console
@@ -192,7 +195,8 @@ def _live(name, interval):
             return
         while True:
             after = _sample(name)
-            live.update(_screen(view(name, before, after)), refresh=True)
+            live.update(_screen(view(name, before, after), everything),
+                        refresh=True)
             before = after
             if _pause(interval, keys):
                 return
@@ -203,7 +207,7 @@ def _run(options):
         name = vm.name
     once = options.once or options.json
     if not once and sys.stdout.isatty():
-        _live(name, options.interval)
+        _live(name, options.interval, options.all)
         return
     before = _sample(name)
     while True:
@@ -213,7 +217,7 @@ def _run(options):
         if options.json:
             print_json(shown)
         else:
-            print(_text(shown), flush=True)
+            print(_text(shown, options.all), flush=True)
         if once:
             return
         print()
@@ -228,6 +232,7 @@ def add(commands):
         'states, the latest faults, and the most likely bottleneck. '
         'Without a terminal, one text after the other.')
     vm_argument(parser)
+    add_all(parser)
     parser.add_argument('--interval', metavar='TIME', type=seconds, default=2,
                         help='between two looks (default: 2)')
     parser.add_argument('--once', action='store_true', help='print the rates '
