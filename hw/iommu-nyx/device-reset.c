@@ -44,31 +44,50 @@ void nyx_device_reset_end(PCIDevice *dev)
     }
 }
 
-/* Each change of a view costs QEMU a look at all of them: make it one. */
-static void visit_bus(Object *obj, void (*visit)(PCIDevice *dev))
+static void visit_bus(PCIBus *bus, void (*visit)(PCIDevice *dev))
 {
-    PCIBus *bus = PCI_BUS(obj);
+    PCIBus *child;
 
-    if (!nyx_iommu_get()) {
-        return;
-    }
-    memory_region_transaction_begin();
     for (int i = 0; i < ARRAY_SIZE(bus->devices); i++) {
         if (bus->devices[i]) {
             visit(bus->devices[i]);
         }
     }
-    memory_region_transaction_commit();
+    QLIST_FOREACH(child, &bus->child, sibling) {
+        if (!pci_bus_is_root(child)) {
+            visit_bus(child, visit);
+        }
+    }
+}
+
+/*
+ * The reset of a bus takes in the buses below, which enter it before and leave
+ * it earlier.  Only the uppermost acts, for all of them: QEMU looks at every
+ * view when one has changed, so they change together.
+ */
+static bool is_uppermost(PCIBus *bus)
+{
+    return pci_bus_is_root(bus) ||
+           !bus_is_in_reset(BUS(pci_get_bus(bus->parent_dev)));
+}
+
+static void visit_buses(PCIBus *bus, void (*visit)(PCIDevice *dev))
+{
+    if (nyx_iommu_get() && is_uppermost(bus)) {
+        memory_region_transaction_begin();
+        visit_bus(bus, visit);
+        memory_region_transaction_commit();
+    }
 }
 
 void nyx_bus_reset_enter(Object *bus, ResetType type)
 {
-    visit_bus(bus, nyx_device_reset_begin);
+    visit_buses(PCI_BUS(bus), nyx_device_reset_begin);
 }
 
 void nyx_bus_reset_exit(Object *bus, ResetType type)
 {
-    visit_bus(bus, nyx_device_reset_end);
+    visit_buses(PCI_BUS(bus), nyx_device_reset_end);
 }
 
 /* As in any DMA of the device: by its address space, which has no lock. */

@@ -474,6 +474,52 @@ static void test_blocked_unmanaged(const void *data)
     check_blocked(data, "free");
 }
 
+/* A root port, a bridge to conventional PCI, and the device */
+static void open_below_bridge(Rig *r)
+{
+    QPCIDevice *bridge;
+
+    open_port(r);
+    qpci_config_writeb(r->port, PCI_SUBORDINATE_BUS, BUS + 1);
+    bridge = nyx_bridge_open(r->t, NYX_SLOT(BUS, 0), BUS + 1);
+    qpci_config_writew(r->port, PCI_MEMORY_LIMIT,
+                       qpci_config_readw(bridge, PCI_MEMORY_LIMIT));
+    if (r->dev) {
+        nyx_testdev_close(r->dev);
+    }
+    r->dev = nyx_testdev_open(r->t, NYX_SLOT(BUS + 1, 2));
+    g_free(bridge);
+}
+
+/* The reset of a bus is that of the buses below, and ends for these, too. */
+static void test_below_bridge(const void *data)
+{
+    const Reset *reset = data;
+    Rig r = {
+        .t = nyx_test_start("nyx-pc,max-faults=0",
+                            "-device pcie-root-port,id=rp,addr=%d "
+                            "-device pcie-pci-bridge,id=br,bus=rp "
+                            "-device nyx-testdev,id=td,bus=br,addr=2",
+                            PORT_SLOT),
+    };
+    unsigned round;
+
+    r.window = r.t->bus->mmio_alloc_ptr;
+    open_below_bridge(&r);
+    for (round = 0; round < 100 && !number(&r, "total-faults"); round++) {
+        nyx_testdev_run(r.dev, WINDOW, 64, 0, 16, PAGE,
+                        NTD_FLAG_WRITE | NTD_FLAG_THREAD);
+        nyx_testdev_await_done(r.dev, 1);
+        reset->run(&r);
+        open_below_bridge(&r);
+        g_assert_cmpuint(nyx_testdev_write(r.dev, WINDOW, 64), ==,
+                         NTD_RESULT_OK);
+    }
+    nyx_assert_fault_within(r.t, "td", "blocked", WINDOW, 16 * PAGE, "w");
+    nyx_assert_state(r.t, "td", "operational");
+    end(&r);
+}
+
 /* Its own recovery's reset is no reason to forget what the driver set up. */
 static void test_recovery(void)
 {
@@ -528,6 +574,9 @@ int main(int argc, char **argv)
         add("quarantined", &resets[i], test_quarantined);
         add("failed", &resets[i], test_failed);
         add("set-up-again", &resets[i], test_set_up_again);
+        if (resets[i].run == warm || resets[i].run == secondary_bus) {
+            add("below-bridge", &resets[i], test_below_bridge);
+        }
         if (resets[i].meets_dma) {
             add("blocked/passing", &resets[i], test_blocked_passing);
             add("blocked/translated", &resets[i], test_blocked_translated);
