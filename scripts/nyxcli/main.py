@@ -7,14 +7,14 @@ import difflib
 import re
 import sys
 
-from . import (assign, check, completion, devices, domains, dump, faults,
-               host, mapping, metrics, migrate, policy, quarantine, report,
-               run, status, top, trace)
+from . import (assign, check, completion, devices, domains, drill, dump,
+               faults, host, mapping, metrics, migrate, policy, quarantine,
+               report, run, status, top, trace)
 from .errors import NyxError
 from .run import stop
 
 SUBCOMMANDS = (run, stop, status, devices, domains, faults, assign, mapping,
-               quarantine, policy, dump, top, check, report, metrics,
+               quarantine, policy, drill, dump, top, check, report, metrics,
                migrate, trace, host, completion)
 
 

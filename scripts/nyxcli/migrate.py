@@ -7,7 +7,7 @@ from pathlib import Path
 from . import verify
 from .errors import NyxError, Refused
 from .options import command, vm_argument, vm_option
-from .output import print_json, show
+from .output import print_json, show, table
 from .progress import follow, summary
 from .rundir import vm_dir
 from .units import count, number
@@ -173,7 +173,8 @@ def _digest(options):
     rows = [('ready', 'yes' if info['ready'] else 'no')]
     rows += [('obstacle', obstacle['reason'])
              for obstacle in info['obstacles']]
-    show(('', ''), [*rows, ('digest', info.get('digest', '-'))])
+    rows.append(('digest', info.get('digest', '-')))
+    print(table(('', ''), rows).lstrip())
 
 
 def _add_start(actions):

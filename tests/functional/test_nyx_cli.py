@@ -143,6 +143,16 @@ class CommandTest(CliCase):
         self.assert_fails('did you mean "device"', 'policy', '--scope', 'dev',
                           status=2)
 
+    def test_drill(self):
+        drilled = self.json('drill', 'rogue', '--count', 4, '--address', '2M',
+                            '--access', 'r')
+        self.assertEqual(drilled, self.device())
+        self.assertEqual(drilled['state'], 'quarantined')
+        record = self.qmp('query-nyx-faults')[0]
+        self.assertEqual(
+            (record['address'], record['access'], record['count'],
+             record['injected']), (2 * MIB, 'r', 4, True))
+
     def test_follow(self):
         following = self.popen('faults', '--follow', '--json')
         # The socket is taken as soon as it listens.

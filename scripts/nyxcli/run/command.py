@@ -2,7 +2,6 @@
 # Copyright (c) 2026 Nyx contributors
 """nyx run: start a VM from a short description."""
 
-import contextlib
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from .logpipe import Terminal
 from .loglevels import LEVELS
 from .qemu import command as qemu_command
 from .script import script
+from .signals import Interrupted, Signals
 from .spec import load
 from .supervisor import Supervisor
 
@@ -28,42 +28,24 @@ def _terminal(spec):
     return Terminal(wanted, colour)
 
 
-class _Ask(Exception):
-    """A signal asks us to end."""
-
-
-def _raise_ask(_number, _frame):
-    raise _Ask
-
-
-@contextlib.contextmanager
-def _signals():
-    old = {number: signal.signal(number, _raise_ask)
-           for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def _wait(supervisor, say):
+def _wait(supervisor, signals, say):
     """Until the VM ends; the first signal asks the guest, the next ends it."""
     asked = False
     while True:
+        status = supervisor.wait(signals)
+        if status is not None:
+            return status
+        signals.clear()
+        if asked:
+            supervisor.kill()
+            continue
+        asked = True
+        say(f'asking the guest of "{supervisor.name}" to shut down; once more '
+            'ends the VM at once')
         try:
-            return supervisor.wait()
-        except _Ask:
-            if asked:
-                supervisor.kill()
-                continue
-            asked = True
-            say(f'asking the guest of "{supervisor.name}" to shut down; once '
-                'more ends the VM at once')
-            try:
-                supervisor.power_down()
-            except (NyxError, _Ask):
-                supervisor.kill()
+            supervisor.power_down()
+        except NyxError:
+            supervisor.kill()
 
 
 def _supervise(spec, host, terminal, ready):
@@ -72,14 +54,15 @@ def _supervise(spec, host, terminal, ready):
 
     def say(text):
         supervisor.log.say('info', text)
-    with _signals():
+    with Signals() as signals:
         try:
             supervisor.start()
+            signals.only_note()
             ready(say)
-            status = _wait(supervisor, say)
+            status = _wait(supervisor, signals, say)
             errors = [line.text for line in supervisor.log.last
                       if line.level == 'error']
-        except _Ask:
+        except Interrupted:
             raise NyxError(f'starting "{spec["name"]}" was '
                            'interrupted.') from None
         finally:

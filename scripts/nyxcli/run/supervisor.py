@@ -5,6 +5,7 @@
 import fcntl
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -156,9 +157,14 @@ class Supervisor:
         """End QEMU at once; it still flushes its disks."""
         self._process.terminate()
 
-    def wait(self):
-        """Until QEMU ends; its exit status."""
-        return self._process.wait()
+    def wait(self, signals):
+        """Until QEMU ends, and its status; or None when a signal came."""
+        end = os.pidfd_open(self._process.pid)
+        try:
+            select.select([end, signals], [], [])
+        finally:
+            os.close(end)
+        return self._process.poll()
 
     def end(self):
         """Clear up, whatever has been done; may be called again."""
