@@ -331,9 +331,79 @@ static bool tables_fit(NyxPageTable *pt, uint64_t first, uint64_t last,
     return tables <= NYX_TABLE_BYTES_MAX / sizeof(NyxTable);
 }
 
+/*
+ * Most changes are of a few pages, in a table that is there and stays: one walk
+ * leads to it, and the figures are brought up to date on the way back.
+ */
+typedef struct NyxPath {
+    NyxTable *table[LEVELS];    /* [0]: whose entries are pages; then upwards */
+    uint64_t *entry;            /* of the first page */
+    unsigned n;                 /* pages */
+} NyxPath;
+
+/* False: the range is all of a table or more, or there is no such table. */
+static bool path_find(NyxPageTable *pt, uint64_t first, uint64_t last,
+                      NyxPath *path)
+{
+    uint64_t entry = pt->root;
+
+    path->n = (last + 1 - first) >> NYX_PAGE_BITS;
+    if ((first ^ last) & ~level_mask(2) || path->n == ENTRIES) {
+        return false;
+    }
+    for (unsigned level = LEVELS; level >= 1; level--) {
+        if (!(entry & ENTRY_TABLE)) {
+            return false;
+        }
+        path->table[level - 1] = entry_table(entry);
+        path->entry = &entry_table(entry)->entry[level_index(level, first)];
+        entry = *path->entry;
+    }
+    return true;
+}
+
+static void path_changed(NyxPageTable *pt, const NyxPath *path, int64_t pages)
+{
+    for (unsigned i = 0; i < LEVELS; i++) {
+        path->table[i]->figures.pages += pages;
+        path->table[i]->figures.leaves += pages;
+    }
+    qatomic_set(&pt->figures.pages, pt->figures.pages + pages);
+    qatomic_set(&pt->figures.leaves, pt->figures.leaves + pages);
+}
+
+static int path_map(NyxPageTable *pt, const NyxPath *path, uint64_t leaf)
+{
+    for (unsigned i = 0; i < path->n; i++) {
+        if (path->entry[i]) {
+            return -EEXIST;
+        }
+    }
+    for (unsigned i = 0; i < path->n; i++) {
+        qatomic_set(&path->entry[i], leaf + i * NYX_PAGE_SIZE);
+    }
+    path_changed(pt, path, path->n);
+    return 0;
+}
+
+static int path_unmap(NyxPageTable *pt, const NyxPath *path)
+{
+    for (unsigned i = 0; i < path->n; i++) {
+        if (!path->entry[i]) {
+            return -ENOENT;
+        }
+    }
+    for (unsigned i = 0; i < path->n; i++) {
+        qatomic_set(&path->entry[i], 0);
+    }
+    path_changed(pt, path, -(int64_t)path->n);
+    return 0;
+}
+
 int nyx_page_table_map(NyxPageTable *pt, uint64_t first, uint64_t last,
                        uint64_t gpa, IOMMUAccessFlags perm)
 {
+    NyxPath path;
     NyxTable *root;
     unsigned leaf_level;
 
@@ -341,6 +411,9 @@ int nyx_page_table_map(NyxPageTable *pt, uint64_t first, uint64_t last,
         (perm & ~IOMMU_RW) || (gpa & (NYX_PAGE_SIZE - 1)) ||
         gpa > NYX_GPA_LAST || last - first > NYX_GPA_LAST - gpa) {
         return -EINVAL;
+    }
+    if (path_find(pt, first, last, &path)) {
+        return path_map(pt, &path, gpa | perm);
     }
     if (pt->root && !table_is_clear(entry_table(pt->root), first, last)) {
         return -EEXIST;
@@ -419,8 +492,15 @@ static void root_clear(NyxPageTable *pt, uint64_t first, uint64_t last)
 
 int nyx_page_table_unmap(NyxPageTable *pt, uint64_t first, uint64_t last)
 {
+    NyxPath path;
+
     if (!range_is_valid(first, last)) {
         return -EINVAL;
+    }
+    /* A table goes with its last leaf. */
+    if (path_find(pt, first, last, &path) &&
+        path.table[0]->figures.pages > path.n) {
+        return path_unmap(pt, &path);
     }
     if (!pt->root || !table_is_full(entry_table(pt->root), first, last)) {
         return -ENOENT;
