@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from ..errors import NyxError
+from ..errors import Gone, NyxError
 from ..rundir import listens
 from ..vm import connect
 from . import afterwards
@@ -116,10 +116,15 @@ class Supervisor:
                 # It prepares memory or loads a snapshot; or has ended.
                 self._check_alive(1)
         with vm:
-            afterwards.finish(self._spec, vm, self._process.pid)
-            if self._host.starts_stopped and \
-                    not self._spec['migration']['listen']:
-                vm.execute('cont')
+            try:
+                afterwards.finish(self._spec, vm, self._process.pid)
+                if self._host.starts_stopped and \
+                        not self._spec['migration']['listen']:
+                    vm.execute('cont')
+            except Gone:
+                if self._process.wait() != 0:
+                    self._check_alive(0)
+                # Else it has ended as it should, just very soon.
 
     def _check_alive(self, seconds):
         try:
@@ -159,6 +164,8 @@ class Supervisor:
 
     def wait(self, signals):
         """Until QEMU ends, and its status; or None when a signal came."""
+        if self._process.returncode is not None:
+            return self._process.returncode
         end = os.pidfd_open(self._process.pid)
         try:
             select.select([end, signals], [], [])
