@@ -111,6 +111,10 @@ void nyx_domain_replace_table(NyxDomain *domain, NyxPageTable *table)
 
     qatomic_rcu_set(&domain->table, table);
     nyx_table_stamp_void(&domain->stamp);
+    if (table && !nyx_page_table_mapped_bytes(table)) {
+        /* From here on it is known, and never has to be summed up. */
+        domain->stamp.summed = true;
+    }
     nyx_domain_invalidate(domain);
     /* Before views come that tell their backends by themselves. */
     nyx_domain_sync_mirrors(domain, 0, UINT64_MAX);
@@ -309,7 +313,7 @@ bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
 {
     uint64_t last;
     NyxPageTable *table;
-    NyxTableSum gone;
+    NyxTableSum gone = {};
     int ret;
 
     if (!check_managed(domain, errp) ||
@@ -320,7 +324,9 @@ bool nyx_domain_unmap(NyxDomain *domain, uint64_t iova, uint64_t size,
     if (!table) {
         return false;
     }
-    gone = nyx_table_sum_of(table, iova, last);
+    if (domain->stamp.summed) {
+        gone = nyx_table_sum_of(table, iova, last);
+    }
     ret = nyx_page_table_unmap(table, iova, last);
     if (ret < 0) {
         if (ret == -ENOENT) {

@@ -13,6 +13,7 @@ void nyx_table_stamp_void(NyxTableStamp *stamp)
 {
     stamp->generation = 0;
     stamp->summed = false;
+    stamp->sum = (NyxTableSum) {};
     nyx_table_stamp_sent(stamp, false);
 }
 

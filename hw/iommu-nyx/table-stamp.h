@@ -29,7 +29,7 @@ typedef struct NyxTableStamp {
     uint64_t generation;
     NyxDigest digest;           /* of the encoded table */
 
-    bool summed;
+    bool summed;                /* else @sum is 0 */
     NyxTableSum sum;
 
     bool sent;                  /* ahead, in the migration that runs */
@@ -43,7 +43,7 @@ void nyx_table_stamp_void(NyxTableStamp *stamp);
 void nyx_table_stamp_mapped(NyxTableStamp *stamp, uint64_t first, uint64_t last,
                             uint64_t gpa, IOMMUAccessFlags perm);
 
-/* A range was unmapped, and @gone is the sum of what was there. */
+/* A range was unmapped; @gone, if it is summed: of what was there. */
 void nyx_table_stamp_unmapped(NyxTableStamp *stamp, uint64_t first,
                               uint64_t last, const NyxTableSum *gone);
 

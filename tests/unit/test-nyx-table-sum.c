@@ -172,6 +172,25 @@ static void test_stamp(void)
     }
 }
 
+/* What a migration takes before it begins, if there are a million mappings */
+static void test_time(void)
+{
+    NyxPageTable *pt = nyx_page_table_new(true);
+    const uint64_t pages = 1000000;
+    int64_t began;
+    NyxTableSum sum;
+
+    for (uint64_t i = 0; i < pages; i++) {
+        map_ok(pt, i * PAGE, PAGE, (i ^ 1) * PAGE, IOMMU_RW);
+    }
+    began = g_get_monotonic_time();
+    sum = sum_of(pt);
+    g_test_message("a million pages in %" PRId64 " us",
+                   g_get_monotonic_time() - began);
+    g_assert_cmpuint(sum.pages, ==, pages);
+    free_and_check(pt);
+}
+
 /* Ranges */
 
 #define SPAN            4096    /* pages */
@@ -290,6 +309,7 @@ int main(int argc, char **argv)
     g_test_add_func("/nyx/table-sum/halves", test_halves);
     g_test_add_func("/nyx/table-sum/differences", test_differences);
     g_test_add_func("/nyx/table-sum/stamp", test_stamp);
+    g_test_add_func("/nyx/table-sum/time", test_time);
     g_test_add_func("/nyx/page-ranges/random", test_ranges);
     g_test_add_func("/nyx/page-ranges/bounded", test_ranges_bounded);
     g_test_add_func("/nyx/page-ranges/damaged", test_ranges_damaged);
