@@ -31,8 +31,11 @@ def spans(moments):
     zero, after = moments[begin].time, moments[begin + 1:]
     drivers = [moment for moment in after if moment.kind == 'interrupt']
     limit = drivers[0].time if drivers else float('inf')
-    placed = {moment.subject: moment.time for moment in after
-              if moment.kind == 'placed' and moment.time <= limit}
+    placed = {}
+    for moment in after:
+        if moment.kind == 'placed' and moment.time <= limit:
+            # Only the first time: Linux switches BARs off and on again.
+            placed.setdefault(moment.subject, moment.time)
     if not placed and not drivers:
         return []
     found = []

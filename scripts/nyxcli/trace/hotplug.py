@@ -30,7 +30,8 @@ def _plugged(moments, begin, name):
         if at is not None:
             found.append(Span(text, last, at, name))
             last = at
-    return [Span('plug', begin, last, name), *found]
+    return [Span('plug' if found else 'plug, unused by the guest', begin,
+                 last, name), *found]
 
 
 def _unplugged(moments, begin, name):

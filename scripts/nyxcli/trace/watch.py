@@ -7,6 +7,7 @@ import time
 from .moment import Moment
 
 UNPLACED = -1, (1 << 64) - 1
+ROM = 6                         # its BAR, which few guests switch on
 
 
 def _functions(buses, found):
@@ -16,7 +17,8 @@ def _functions(buses, found):
                 device['bus'], device['slot'], device['function'])
             found[name] = tuple(region['address']
                                 for region in device['regions']
-                                if region['type'] == 'memory')
+                                if region['type'] == 'memory'
+                                and region['bar'] != ROM)
             bridge = device.get('pci_bridge', {})
             _functions([{'devices': bridge.get('devices', [])}], found)
     return found
@@ -56,8 +58,10 @@ class Watcher:
         at = stamp['seconds'] + stamp['microseconds'] / 1e6
         self._note(at, 'event', event['event'], event.get('data', {}))
         if event['event'] == 'RESET':
-            # Whoever drove devices before does so no more.
+            # Nobody drives devices, and none has a place, even if the
+            # firmware is quicker than we look.
             self._quiet = dict(self._last.interrupts)
+            self._last.addresses = {}
 
     def _compare(self, look):
         old = self._last
