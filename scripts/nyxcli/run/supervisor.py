@@ -107,14 +107,16 @@ class Supervisor:
         """Wait until QEMU answers, and do what is left to do."""
         path = self._host.run / 'qmp.sock'
         while not listens(path):
-            self._check_alive(LOOK_SECONDS)
+            if self._has_ended(LOOK_SECONDS):
+                return
         while True:
             try:
                 vm = connect(str(path))
                 break
             except NyxError:
                 # It prepares memory or loads a snapshot; or has ended.
-                self._check_alive(1)
+                if self._has_ended(1):
+                    return
         with vm:
             try:
                 afterwards.finish(self._spec, vm, self._process.pid)
@@ -122,15 +124,16 @@ class Supervisor:
                         not self._spec['migration']['listen']:
                     vm.execute('cont')
             except Gone:
-                if self._process.wait() != 0:
-                    self._check_alive(0)
-                # Else it has ended as it should, just very soon.
+                self._has_ended(None)
 
-    def _check_alive(self, seconds):
+    def _has_ended(self, seconds):
+        """Whether it has ended well; NyxError if otherwise."""
         try:
             status = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            return
+            return False
+        if status == 0:
+            return True
         self.log.join(5)
         errors = [line.text for line in self.log.last if line.level == 'error']
         why = errors[-1].rstrip('.') if errors else f'status {status}'

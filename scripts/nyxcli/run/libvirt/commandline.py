@@ -14,6 +14,8 @@ from ..schema import BY_NAME
 from . import disks, nics
 from .element import child
 
+LAST_SLOT = 0x16                # libvirt counts up from 1
+
 
 def _machine(spec):
     """Properties of the machine; QEMU merges several -machine."""
@@ -63,7 +65,7 @@ def _devices(spec, host, place):
 
 def arguments(spec, host):
     """All words for <qemu:commandline>."""
-    place = Place(spec)
+    place = Place(spec, LAST_SLOT)
     devices = _devices(spec, host, place)
     return [*_machine(spec), *_domains(spec), *_logging(spec),
             *place.ports.arguments, *devices, *spec['qemu']['arguments']]

@@ -8,8 +8,8 @@ from .ports import Ports
 class Place:
     """Bus, domain and turn at boot of devices."""
 
-    def __init__(self, spec):
-        self.ports = Ports()
+    def __init__(self, spec, last_slot=None):
+        self.ports = Ports(last_slot)
         self._order = spec['boot']['order'] or []
 
     def pci(self, entry):

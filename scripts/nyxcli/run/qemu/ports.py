@@ -12,14 +12,22 @@ CHASSIS = 249                   # the machine has 250, libvirt counts from 1
 
 
 class Ports:
-    """Hands out ports, and remembers what makes them."""
+    """Hands out ports, and remembers what makes them.
 
-    def __init__(self):
+    With a last_slot, devices of the root bus get slots from there downwards;
+    without, QEMU chooses.
+    """
+
+    def __init__(self, last_slot=None):
         self.arguments = []
         self._count = 0
+        self._slot = last_slot
 
     def bus(self, entry):
         """The property that puts the device of an entry into its place."""
+        if not entry.get('port') and self._slot:
+            self._slot -= 1
+            return {'bus': 'pcie.0', 'addr': f'{self._slot + 1:#x}'}
         if not entry.get('port'):
             return {'bus': 'pcie.0'}
         return {'bus': self._new(entry['id'])}

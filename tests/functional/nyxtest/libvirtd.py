@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""libvirtd of Debian, in a namespace of its own: the host's is not touched."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from .errors import NyxTestError
+
+FOLDERS = ('/run/libvirt', '/var/lib/libvirt', '/var/cache/libvirt',
+           '/var/log/libvirt', '/etc/libvirt')
+# Nobody but root may read the tests' folders, and there are no cgroups.
+CONFIG = '''stdio_handler = "file"
+user = "root"
+group = "root"
+security_driver = "none"
+cgroup_controllers = []
+'''
+SCRIPT = '''set -e
+for folder in {folders}; do
+    mkdir -p $folder
+    mount -t tmpfs none $folder
+done
+mkdir -p /var/lib/libvirt/swtpm
+printf '%s' '{config}' >/etc/libvirt/qemu.conf
+exec libvirtd --timeout 600
+'''
+START_SECONDS = 60
+SECONDS = 120
+
+
+def needs_libvirt(test):
+    """Skip where a daemon of our own cannot be had."""
+    missing = [name for name in ('libvirtd', 'virsh', 'unshare', 'nsenter')
+               if not shutil.which(name, path='/usr/sbin:/usr/bin:/sbin:/bin')]
+    if missing:
+        return unittest.skip(f'{", ".join(missing)}: not installed')(test)
+    return unittest.skipUnless(os.geteuid() == 0, 'a libvirtd of our own '
+                               'needs root')(test)
+
+
+class Libvirtd:
+    """Runs until stop(); virsh() talks to it."""
+
+    def __init__(self):
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            ['unshare', '--mount', 'sh', '-c', SCRIPT.format(
+                folders=' '.join(FOLDERS), config=CONFIG)],
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        try:
+            self._await()
+        except NyxTestError:
+            self.stop()
+            raise
+
+    def _await(self):
+        socket = f'/proc/{self._process.pid}/root/run/libvirt/libvirt-sock'
+        for _ in range(START_SECONDS * 10):
+            try:
+                self._process.wait(0.1)
+                self._log.seek(0)
+                raise NyxTestError('libvirtd ended: '
+                                   f'{self._log.read()[-500:].decode()}')
+            except subprocess.TimeoutExpired:
+                if os.path.exists(socket):
+                    return
+        raise NyxTestError('libvirtd did not start in time.')
+
+    def virsh(self, *words, **more):
+        """A finished command; its returncode, stdout and stderr."""
+        return subprocess.run(
+            ['nsenter', '--mount', '--target', str(self._process.pid),
+             'virsh', '-q', *(str(word) for word in words)],
+            capture_output=True, text=True, check=False, timeout=SECONDS,
+            **more)
+
+    def check(self, *words, **more):
+        """The output of a command that goes well."""
+        done = self.virsh(*words, **more)
+        if done.returncode:
+            raise NyxTestError(f'virsh {" ".join(map(str, words))}: '
+                               f'{done.stderr.strip()}')
+        return done.stdout.strip()
+
+    def stop(self):
+        """End all of its VMs, and itself."""
+        if self._process.poll() is None:
+            for name in self.virsh('list', '--name').stdout.split():
+                self.virsh('destroy', name)
+            self._process.terminate()
+            self._process.wait()
+        self._log.close()
