@@ -27,10 +27,10 @@ def node(disk):
     section = BY_NAME['disk']
     cache = disk['cache']
     words = {'driver': disk['format'], 'node-name': f'{disk["id"]}-image',
-             'read-only': disk['read-only'],
-             'discard': 'unmap' if disk['discard'] else 'ignore',
-             'cache.direct': cache == 'none',
-             'cache.no-flush': cache == 'unsafe',
+             'read-only': disk['read-only'] or None,
+             'discard': 'unmap' if disk['discard'] else None,
+             'cache.direct': cache == 'none' or None,
+             'cache.no-flush': cache == 'unsafe' or None,
              'file.driver': 'host_device' if _is_device(disk['file'])
              else 'file',
              'file.filename': disk['file']}
