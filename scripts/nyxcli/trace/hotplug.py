@@ -13,15 +13,17 @@ STEPS = {
 
 def ended(watcher, settle):
     """A device has come to work or gone, and nothing more happens."""
-    done = any(moment.kind == 'interrupt' or
-               moment.is_event('DEVICE_DELETED')
+    added = {moment.subject for moment in watcher.moments
+             if moment.kind == 'added'}
+    done = any(moment.is_event('DEVICE_DELETED') or
+               moment.kind == 'interrupt' and moment.subject in added
                for moment in watcher.moments)
     return done and watcher.idle() > settle
 
 
 def _plugged(moments, begin, name):
-    rest = [moment for moment in moments if moment.time > begin and
-            moment.subject == name]
+    rest = [moment for moment in moments if moment.time >= begin
+            and moment.subject == name]
     found, last = [], begin
     for kind, text in (('placed', 'until the guest has placed it'),
                        ('interrupt', 'until its first interrupt')):
