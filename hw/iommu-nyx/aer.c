@@ -152,10 +152,17 @@ void nyx_aer_report(NyxEndpoint *ep)
     log_error(port, &err);
 }
 
-bool nyx_aer_contain(NyxEndpoint *ep)
+bool nyx_aer_can_contain(NyxEndpoint *ep)
 {
     PCIDevice *port = port_above(ep);
 
     return port && !others_work_on(port, ep) &&
-           nyx_root_port_contain(port, nyx_endpoint_requester_id(ep));
+           nyx_root_port_can_contain(port);
+}
+
+bool nyx_aer_contain(NyxEndpoint *ep)
+{
+    return nyx_aer_can_contain(ep) &&
+           nyx_root_port_contain(port_above(ep),
+                                 nyx_endpoint_requester_id(ep));
 }

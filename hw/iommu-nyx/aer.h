@@ -28,6 +28,9 @@ void nyx_aer_report(NyxEndpoint *ep);
  */
 bool nyx_aer_contain(NyxEndpoint *ep);
 
+/* Would it? */
+bool nyx_aer_can_contain(NyxEndpoint *ep);
+
 /* The endpoints of @port's secondary bus and below; stops when @fn is false. */
 typedef bool NyxEndpointVisit(NyxEndpoint *ep, void *opaque);
 void nyx_aer_foreach_below(PCIDevice *port, NyxEndpointVisit *fn, void *opaque);

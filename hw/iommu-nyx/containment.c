@@ -100,13 +100,56 @@ static GPtrArray *quarantine_scope(NyxEndpoint *ep, const char *reason)
     return taken;
 }
 
+/*
+ * What the policy names for a device that has just failed.  Removing it, and
+ * going back to a snapshot, begin once nobody is at work with it any more.
+ */
+static void escalate(NyxEndpoint *ep)
+{
+    static const NyxLimitAction actions[NYX_RECOVERY_LIMIT_ACTION__MAX] = {
+        [NYX_RECOVERY_LIMIT_ACTION_UNPLUG] = NYX_LIMIT_ACTION_UNPLUG,
+        [NYX_RECOVERY_LIMIT_ACTION_PAUSE_VM] = NYX_LIMIT_ACTION_PAUSE_VM,
+        [NYX_RECOVERY_LIMIT_ACTION_RESET_VM] = NYX_LIMIT_ACTION_RESET_VM,
+        [NYX_RECOVERY_LIMIT_ACTION_SHUTDOWN] = NYX_LIMIT_ACTION_SHUTDOWN,
+        [NYX_RECOVERY_LIMIT_ACTION_RESTORE_SNAPSHOT] =
+            NYX_LIMIT_ACTION_RESTORE_SNAPSHOT,
+    };
+    NyxRecoveryLimitAction named = ep->policy.on_recovery_limit;
+
+    if (named != NYX_RECOVERY_LIMIT_ACTION_FAIL) {
+        nyx_limit_action_start(ep, NYX_LIMIT_RECOVERIES, actions[named]);
+    }
+}
+
+static bool has_recoveries_left(NyxEndpoint *ep)
+{
+    return nyx_recovery_budget_left(&ep->budget, ep->policy.max_recoveries,
+                                    nyx_endpoint_now());
+}
+
+/*
+ * The guest would be led to a recovery that there is not going to be, and what
+ * the policy names for that would meet drivers in the midst of it.
+ */
+static bool fails_at_once(NyxEndpoint *ep)
+{
+    return ep->policy.recovery == NYX_RECOVERY_AUTO &&
+           ep->policy.on_recovery_limit != NYX_RECOVERY_LIMIT_ACTION_FAIL &&
+           !has_recoveries_left(ep) && nyx_aer_can_contain(ep);
+}
+
 /* Once all are cut off, so that none of them works on behind a port. */
 static void tell_guest(GPtrArray *taken)
 {
     for (guint i = 0; i < taken->len; i++) {
         NyxEndpoint *ep = taken->pdata[i];
 
-        if (ep->policy.recovery != NYX_RECOVERY_AUTO || !nyx_aer_contain(ep)) {
+        if (fails_at_once(ep)) {
+            nyx_aer_report(ep);
+            step(ep, NYX_EVENT_EXHAUSTED, "no recoveries left");
+            escalate(ep);
+        } else if (ep->policy.recovery != NYX_RECOVERY_AUTO ||
+                   !nyx_aer_contain(ep)) {
             nyx_aer_report(ep);
         }
     }
@@ -145,27 +188,6 @@ static void set_to_work(NyxEndpoint *ep)
     nyx_msi_routes_refresh();
 }
 
-/*
- * What the policy names for a device that has just failed.  Removing it, and
- * going back to a snapshot, begin once nobody is at work with it any more.
- */
-static void escalate(NyxEndpoint *ep)
-{
-    static const NyxLimitAction actions[NYX_RECOVERY_LIMIT_ACTION__MAX] = {
-        [NYX_RECOVERY_LIMIT_ACTION_UNPLUG] = NYX_LIMIT_ACTION_UNPLUG,
-        [NYX_RECOVERY_LIMIT_ACTION_PAUSE_VM] = NYX_LIMIT_ACTION_PAUSE_VM,
-        [NYX_RECOVERY_LIMIT_ACTION_RESET_VM] = NYX_LIMIT_ACTION_RESET_VM,
-        [NYX_RECOVERY_LIMIT_ACTION_SHUTDOWN] = NYX_LIMIT_ACTION_SHUTDOWN,
-        [NYX_RECOVERY_LIMIT_ACTION_RESTORE_SNAPSHOT] =
-            NYX_LIMIT_ACTION_RESTORE_SNAPSHOT,
-    };
-    NyxRecoveryLimitAction named = ep->policy.on_recovery_limit;
-
-    if (named != NYX_RECOVERY_LIMIT_ACTION_FAIL) {
-        nyx_limit_action_start(ep, NYX_LIMIT_RECOVERIES, actions[named]);
-    }
-}
-
 static bool may_recover(NyxEndpoint *ep, bool force, const char *name,
                         Error **errp)
 {
@@ -182,8 +204,7 @@ static bool may_recover(NyxEndpoint *ep, bool force, const char *name,
                    "or remove it", name);
         return false;
     }
-    if (!nyx_recovery_budget_left(&ep->budget, ep->policy.max_recoveries,
-                                  nyx_endpoint_now())) {
+    if (!has_recoveries_left(ep)) {
         step(ep, NYX_EVENT_EXHAUSTED, "no recoveries left");
         error_setg(errp, "device '%s' has had %" PRIu32 " recoveries within "
                    "the last hour, and fails; recover it with force=true, or "

@@ -118,11 +118,16 @@ static void contain(PCIDevice *port, uint16_t reason, uint16_t source)
     update_interrupt(port);
 }
 
+bool nyx_root_port_can_contain(PCIDevice *port)
+{
+    return object_dynamic_cast(OBJECT(port), TYPE_NYX_ROOT_PORT) &&
+           (get_word(port, PCI_EXP_DPC_CTL) & TRIGGER_ENABLE) &&
+           !is_contained(port);
+}
+
 bool nyx_root_port_contain(PCIDevice *port, uint16_t source)
 {
-    if (!object_dynamic_cast(OBJECT(port), TYPE_NYX_ROOT_PORT) ||
-        !(get_word(port, PCI_EXP_DPC_CTL) & TRIGGER_ENABLE) ||
-        is_contained(port)) {
+    if (!nyx_root_port_can_contain(port)) {
         return false;
     }
     contain(port, PCI_EXP_DPC_STATUS_TRIGGER_RSN_FE, source);

@@ -185,11 +185,12 @@ class UnplugTest(GuestTest):
     @classmethod
     def describe(cls, vm):
         vm.machine_options += [f'max-faults={MAX_FAULTS}', 'max-recoveries=0']
-        for number, port in enumerate(('rp0', 'rp1'), 1):
+        for number, port in enumerate(('rp0', 'rp1', 'rp2'), 1):
             vm.device('nyx-root-port', id=port, chassis=number, slot=number,
                       addr=f'{number + 8}')
         vm.device('nyx-testdev', id='rogue', bus='rp0')
         add_disk(vm, 'nvme', 'nvme0', bus='rp1')
+        add_disk(vm, 'nvme', 'nvme1', bus='rp2')
         add_disk(vm, 'virtio-blk-pci', 'other')
 
     @classmethod
@@ -236,3 +237,23 @@ class UnplugTest(GuestTest):
                                    limit='recoveries', action='unplug',
                                    success=True)
         self.check_gone('nvme0', address, since)
+
+    def test_recovery_limit_with_dpc(self):
+        """No drivers are led to a recovery that there is not going to be.
+
+        Linux would remove the device in the midst of it, and never end.
+        """
+        self.vm.monitor.command('nyx-set-policy', device='nvme1',
+                                recovery='auto', on_recovery_limit='unplug')
+        block_device(self.vm, 'nvme1')
+        address = pci_address(self.vm, 'nvme1')
+        self.assertIn('DPC: enabled', self.vm.console())
+        since = self.vm.monitor.position()
+        self.vm.monitor.command('nyx-inject-fault', device='nvme1',
+                                address=HOLE, access='w',
+                                count=MAX_FAULTS + 1)
+        self.vm.monitor.wait_event('NYX_LIMIT_ACTION', since, device='nvme1',
+                                   limit='recoveries', action='unplug',
+                                   success=True)
+        self.check_gone('nvme1', address, since)
+        self.assertNotIn('DPC: containment event', self.vm.console())

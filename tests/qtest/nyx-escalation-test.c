@@ -168,13 +168,49 @@ static void test_unplug_impossible(void)
     nyx_test_quit(t);
 }
 
-/* The guest wants it back, and the port comes up with what is left. */
-static void test_released(void)
+static uint16_t dpc_status(NyxTest *t)
+{
+    return nyx_ecam_readw(t, PORT_SLOT, DPC + PCI_EXP_DPC_STATUS);
+}
+
+/* No recovery is left to lead the guest to. */
+static void test_nothing_left(void)
 {
     NyxTest *t = start_below_port("recovery=auto,on-recovery-limit=pause-vm");
 
     nyx_ecam_writew(t, PORT_SLOT, DPC + PCI_EXP_DPC_CTL, DPC_ENABLED);
+    nyx_qmp(t, "{ 'execute': 'nyx-quarantine-device',"
+            "  'arguments': { 'device': 'td' } }");
+    nyx_await_state(t, "td", "quarantined", "failed");
+    qtest_qmp_eventwait(t->qts, "STOP");
+    nyx_await_action(t, "td", "recoveries", "pause-vm", NULL);
+    g_assert_cmphex(dpc_status(t), ==, 0);
+    nyx_test_quit(t);
+}
+
+/* Where no recovery would begin by itself, none fails by itself. */
+static void test_nothing_left_no_dpc(void)
+{
+    NyxTest *t = start_below_port("recovery=auto,on-recovery-limit=pause-vm");
+
     nyx_quarantine(t, "td");
+    assert_no_action(t);
+    nyx_assert_state(t, "td", "quarantined");
+    nyx_test_quit(t);
+}
+
+/* The guest wants it back, and it is too late for that. */
+static void test_released(void)
+{
+    NyxTest *t = start_below_port("recovery=auto,on-recovery-limit=pause-vm");
+
+    nyx_qmp(t, "{ 'execute': 'nyx-set-policy', 'arguments': {"
+            "  'device': 'td', 'max-recoveries': 1 } }");
+    nyx_ecam_writew(t, PORT_SLOT, DPC + PCI_EXP_DPC_CTL, DPC_ENABLED);
+    nyx_quarantine(t, "td");
+    g_assert_true(dpc_status(t) & PCI_EXP_DPC_STATUS_TRIGGER);
+    nyx_qmp(t, "{ 'execute': 'nyx-set-policy', 'arguments': {"
+            "  'device': 'td', 'max-recoveries': 0 } }");
     nyx_ecam_writew(t, PORT_SLOT, DPC + PCI_EXP_DPC_STATUS,
                     PCI_EXP_DPC_STATUS_TRIGGER | PCI_EXP_DPC_STATUS_INTERRUPT);
     nyx_await_state(t, "td", "quarantined", "failed");
@@ -247,6 +283,9 @@ int main(int argc, char **argv)
     qtest_add_func("/nyx/escalation/unplug", test_unplug);
     qtest_add_func("/nyx/escalation/unplug-impossible",
                    test_unplug_impossible);
+    qtest_add_func("/nyx/escalation/nothing-left", test_nothing_left);
+    qtest_add_func("/nyx/escalation/nothing-left-no-dpc",
+                   test_nothing_left_no_dpc);
     qtest_add_func("/nyx/escalation/released", test_released);
     qtest_add_func("/nyx/escalation/released-while-leaving",
                    test_released_while_leaving);

@@ -28,4 +28,7 @@
  */
 bool nyx_root_port_contain(PCIDevice *port, uint16_t source);
 
+/* Would it? */
+bool nyx_root_port_can_contain(PCIDevice *port);
+
 #endif
