@@ -12,7 +12,10 @@
 #include "qemu/cutils.h"
 #include "saved-state.h"
 
-/* Variable lengths: no more is allocated than the stream really has. */
+/*
+ * Variable lengths: no more is allocated than the stream really has.  On error
+ * nothing stays, as QEMU forgets the element of a list that cannot be loaded.
+ */
 
 #define CHUNK_BYTES     65536
 #define STRING_MAX      4096
@@ -23,17 +26,19 @@ static bool load_bytes(QEMUFile *f, void *pv, size_t size,
     uint32_t left = qemu_get_be32(f);
     GByteArray *bytes = g_byte_array_new();
 
-    *(GByteArray **)pv = bytes;
     while (left) {
         guint chunk = MIN(left, CHUNK_BYTES), used = bytes->len;
 
         g_byte_array_set_size(bytes, used + chunk);
         if (qemu_get_buffer(f, bytes->data + used, chunk) != chunk) {
             error_setg(errp, "the stream ends within %s", field->name);
+            g_byte_array_unref(bytes);
+            *(GByteArray **)pv = NULL;
             return false;
         }
         left -= chunk;
     }
+    *(GByteArray **)pv = bytes;
     return true;
 }
 
@@ -54,27 +59,38 @@ static const VMStateInfo info_bytes = {
     .save = save_bytes,
 };
 
-static bool load_times(QEMUFile *f, void *pv, size_t size,
-                       const VMStateField *field, Error **errp)
+static bool read_times(QEMUFile *f, GArray *times, const char *name,
+                       Error **errp)
 {
     uint32_t count = qemu_get_be32(f);
-    GArray *times = g_array_new(false, false, sizeof(uint64_t));
 
-    *(GArray **)pv = times;
     if (count > NYX_MAX_FAULTS_LIMIT + 1) {
-        error_setg(errp, "%s: %" PRIu32 " times are too many", field->name,
-                   count);
+        error_setg(errp, "%s: %" PRIu32 " times are too many", name, count);
         return false;
     }
     while (count--) {
         uint64_t ns = qemu_get_be64(f);
 
         if (times->len && ns < g_array_index(times, uint64_t, times->len - 1)) {
-            error_setg(errp, "%s: times go back", field->name);
+            error_setg(errp, "%s: times go back", name);
             return false;
         }
         g_array_append_val(times, ns);
     }
+    return true;
+}
+
+static bool load_times(QEMUFile *f, void *pv, size_t size,
+                       const VMStateField *field, Error **errp)
+{
+    GArray *times = g_array_new(false, false, sizeof(uint64_t));
+
+    if (!read_times(f, times, field->name, errp)) {
+        g_array_unref(times);
+        *(GArray **)pv = NULL;
+        return false;
+    }
+    *(GArray **)pv = times;
     return true;
 }
 

@@ -409,6 +409,8 @@ int nyx_loadvm_done(int ret, Error **errp)
     }
     if (iommu) {
         iommu->arrived = NYX_ARRIVED_NOTHING;
+        /* Of a stream that ended early they would wait for ever. */
+        nyx_travelling_tables_done(iommu);
     }
     return ret;
 }
