@@ -78,7 +78,7 @@ check-functional: bootstrap-check test-programs
 .PHONY: check-sanitize bench
 check-sanitize: bootstrap
 	@scripts/check-sanitize
-bench: bootstrap-bench all
+bench: bootstrap-check bootstrap-bench all
 	@$(NINJA) nyx/tests/bench/nyx-bench-page-table nyx/tests/bench/nyx-bench-dma
 	@tests/bench/run $(if $(QUICK),--quick)
 	@tests/bench/bench-migration $(if $(QUICK),--quick)

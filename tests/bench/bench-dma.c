@@ -213,7 +213,8 @@ static void suite_threads(Bench *b)
     Point p = {
         .suite = "threads",
         .run = {
-            .pages = PAGES, .shift = SMALL, .length = LENGTH, .count = b->count * 4,
+            .pages = PAGES, .shift = SMALL, .length = LENGTH,
+            .count = b->count * 4,
             .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
         },
     };
@@ -298,7 +299,8 @@ static void suite_writer(Bench *b)
     Point p = {
         .suite = "writer",
         .run = {
-            .pages = PAGES, .shift = SMALL, .length = LENGTH, .count = b->count * 8,
+            .pages = PAGES, .shift = SMALL, .length = LENGTH,
+            .count = b->count * 8,
             .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
         },
     };
@@ -346,7 +348,8 @@ static void suite_fault(Bench *b)
     Point p = {
         .suite = "flood",
         .run = {
-            .pages = PAGES, .shift = SMALL, .length = LENGTH, .count = b->count * 20,
+            .pages = PAGES, .shift = SMALL, .length = LENGTH,
+            .count = b->count * 20,
             .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
         },
     };

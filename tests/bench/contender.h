@@ -5,9 +5,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each has two nyx-testdev and no guest.  Where something translates, any number
- * of pages lead to the same CONTENDER_FRAMES of memory, again and again: so what
- * is measured is translation, not how much memory the processor's caches hold.
+ * Each has two nyx-testdev and no guest.  Where something translates, any
+ * number of pages lead to the same CONTENDER_FRAMES of memory, again and again:
+ * so what is measured is translation, not how much the processor's caches hold.
  */
 
 #ifndef TESTS_BENCH_CONTENDER_H
@@ -41,8 +41,8 @@ Contender *contender_start(const ContenderKind *kind);
 void contender_quit(Contender *c);
 
 /*
- * Have pages @first to @first + @count - 1 mapped, each 1 << @shift bytes (12 or
- * 21), where anything is to be mapped.
+ * Have pages @first to @first + @count - 1 mapped, each 1 << @shift bytes (12
+ * or 21), where anything is to be mapped.
  */
 void contender_map(Contender *c, uint64_t first, uint64_t count,
                    unsigned shift);

@@ -101,6 +101,15 @@ def _fault_ns(points):
     return points.median(suite='fault'), ''
 
 
+def _guest(points, ours, theirs):
+    return _worst((points.ratio(ours, theirs, suite='guest', op=op), op)
+                  for op in points.values('op', suite='guest'))
+
+
+def _boot(points):
+    return points.ratio('nyx pass-through', NONE, suite='boot'), ''
+
+
 # What is measured, the goal, and how: (worst value, where that is)
 GOALS = [
     ('pass-through beside no IOMMU', 'at most', 1.02, _pass_through),
@@ -132,6 +141,15 @@ GOALS = [
     ('a fault, ns', 'at most', 500, _fault_ns),
     ('reads beside a flood of faults', 'at most', 1.05,
      lambda points: _beside(points, 'flood', 'beside a flood', 'nyx window')),
+    ('Linux guest: pass-through beside q35', 'at most', 1.02,
+     lambda points: _guest(points, 'nyx pass-through', 'q35')),
+    ('Linux guest: intel, lazy, beside intel-iommu', 'at most', 1,
+     lambda points: _guest(points, 'nyx intel, lazy',
+                           'q35 intel-iommu, lazy')),
+    ('Linux guest: intel, strict, beside intel-iommu', 'at most', 1,
+     lambda points: _guest(points, 'nyx intel, strict',
+                           'q35 intel-iommu, strict')),
+    ('Linux guest: boot to userland beside q35', 'at most', 1.02, _boot),
 ]
 
 

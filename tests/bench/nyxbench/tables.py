@@ -66,6 +66,23 @@ def _plain(points, suite, title):
     _print_table(title, ['contender', 'operation', 'pages', 'ns'], rows)
 
 
+def _guests(points, suite):
+    """Milliseconds; the ratio is to the contender before."""
+    rows = []
+    for op in points.values('op', suite=suite):
+        before = None
+        for point in points.find(suite=suite, op=op):
+            name = point['contender']
+            ns = points.median(suite=suite, op=op, contender=name)
+            spread = points.spread(suite=suite, op=op, contender=name)
+            rows.append([op, name, f'{ns / 1e6:.3f}', _percent(spread),
+                         f'x{ns / before:.3f}'
+                         if before and name.startswith('nyx') else ''])
+            before = ns
+    _print_table('Linux guests: ms, spread, ratio to the line above',
+                 ['operation', 'contender', 'ms', '', ''], rows)
+
+
 PLAIN = {
     'page-table': 'Page table: ns per page or lookup',
     'threads': 'One and two devices in threads: ns per DMA of both',
@@ -83,6 +100,8 @@ def print_all(points):
             _working_set(points)
         elif suite == 'sizes':
             _sizes(points)
+        elif suite in ('guest', 'boot'):
+            _guests(points, suite)
         else:
             _plain(points, suite, PLAIN.get(suite, suite))
 
