@@ -307,6 +307,8 @@ static GPtrArray *quarantine_at_limit(NyxEndpoint *ep, uint64_t faults)
  */
 static void reset_at_limit(NyxEndpoint *ep, uint64_t faults)
 {
+    NyxLimitRequest *req = nyx_limit_action_begin(
+        ep, NYX_LIMIT_FAULTS, NYX_LIMIT_ACTION_RESET_DEVICE);
     g_autoptr(GPtrArray) taken = quarantine_at_limit(ep, faults);
     Error *err = NULL;
 
@@ -317,8 +319,7 @@ static void reset_at_limit(NyxEndpoint *ep, uint64_t faults)
             nyx_aer_report(taken->pdata[i]);
         }
     }
-    nyx_limit_action_done(ep, NYX_LIMIT_FAULTS, NYX_LIMIT_ACTION_RESET_DEVICE,
-                          err);
+    nyx_limit_action_end(req, err);
 }
 
 /*
@@ -341,6 +342,7 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
 {
     g_autofree char *name = nyx_endpoint_name(ep);
     g_autoptr(GPtrArray) taken = NULL;
+    NyxLimitRequest *req;
 
     /* It was cut off meanwhile, by the operator or with its domain. */
     if (ep->state != NYX_DEVICE_STATE_OPERATIONAL) {
@@ -351,9 +353,10 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
 
     switch (action) {
     case NYX_LIMIT_ACTION_QUARANTINE:
+        req = nyx_limit_action_begin(ep, NYX_LIMIT_FAULTS, action);
         taken = quarantine_at_limit(ep, faults);
         tell_guest(taken);
-        nyx_limit_action_done(ep, NYX_LIMIT_FAULTS, action, NULL);
+        nyx_limit_action_end(req, NULL);
         break;
     case NYX_LIMIT_ACTION_RESET_DEVICE:
         reset_at_limit(ep, faults);
@@ -363,7 +366,8 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
         WITH_QEMU_LOCK_GUARD(&ep->lock) {
             ep->pending.restart = true;
         }
-        nyx_limit_action_done(ep, NYX_LIMIT_FAULTS, action, NULL);
+        req = nyx_limit_action_begin(ep, NYX_LIMIT_FAULTS, action);
+        nyx_limit_action_end(req, NULL);
         break;
     case NYX_LIMIT_ACTION_UNPLUG:
     case NYX_LIMIT_ACTION_RESTORE_SNAPSHOT:

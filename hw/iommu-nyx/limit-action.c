@@ -19,20 +19,20 @@
 #include "trace.h"
 
 /* By name, as the device may be gone by the time that its action is done */
-typedef struct LimitRequest {
+struct NyxLimitRequest {
     char *device;
     char *domain;
     NyxLimit limit;
     NyxLimitAction action;
     DeviceState *unplug;        /* a reference; NULL for other actions */
-} LimitRequest;
+};
 
-static LimitRequest *new_request(NyxFunction *fn, NyxLimit limit,
+static NyxLimitRequest *new_request(NyxFunction *fn, NyxLimit limit,
                                  NyxLimitAction action)
 {
-    LimitRequest *req = g_new(LimitRequest, 1);
+    NyxLimitRequest *req = g_new(NyxLimitRequest, 1);
 
-    *req = (LimitRequest) {
+    *req = (NyxLimitRequest) {
         .device = nyx_function_name(fn),
         .domain = g_strdup(fn->endpoint->domain->id),
         .limit = limit,
@@ -43,7 +43,7 @@ static LimitRequest *new_request(NyxFunction *fn, NyxLimit limit,
 
 static void free_request(gpointer data)
 {
-    LimitRequest *req = data;
+    NyxLimitRequest *req = data;
 
     object_unref(OBJECT(req->unplug));
     g_free(req->device);
@@ -52,7 +52,7 @@ static void free_request(gpointer data)
 }
 
 /* @err: NULL if it is done.  It stays the caller's. */
-static void send_event(const LimitRequest *req, const Error *err)
+static void send_event(const NyxLimitRequest *req, const Error *err)
 {
     const char *why = err ? error_get_pretty(err) : NULL;
 
@@ -62,11 +62,14 @@ static void send_event(const LimitRequest *req, const Error *err)
                                      req->action, !err, why);
 }
 
-void nyx_limit_action_done(NyxEndpoint *ep, NyxLimit limit,
-                           NyxLimitAction action, Error *err)
+NyxLimitRequest *nyx_limit_action_begin(NyxEndpoint *ep, NyxLimit limit,
+                                        NyxLimitAction action)
 {
-    LimitRequest *req = new_request(nyx_endpoint_leader(ep), limit, action);
+    return new_request(nyx_endpoint_leader(ep), limit, action);
+}
 
+void nyx_limit_action_end(NyxLimitRequest *req, Error *err)
+{
     send_event(req, err);
     free_request(req);
     error_free(err);
@@ -83,7 +86,7 @@ static bool is_being_unplugged(DeviceState *dev)
             qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL));
 }
 
-static void unplug(const LimitRequest *req)
+static void unplug(const NyxLimitRequest *req)
 {
     Error *err = NULL;
 
@@ -115,7 +118,7 @@ static void unplug_later(NyxEndpoint *ep, NyxLimit limit)
     NyxFunction *fn;
 
     QTAILQ_FOREACH(fn, &ep->functions, link) {
-        LimitRequest *req;
+        NyxLimitRequest *req;
 
         if (nyx_is_bridge(fn->dev)) {
             continue;
@@ -130,7 +133,7 @@ static void unplug_later(NyxEndpoint *ep, NyxLimit limit)
 /* Restore: one for all that have asked for it meanwhile. */
 
 /* What was loaded before an error may have let it go. */
-static void keep_cut_off(NyxIommu *iommu, const LimitRequest *req)
+static void keep_cut_off(NyxIommu *iommu, const NyxLimitRequest *req)
 {
     NyxFunction *fn = nyx_iommu_find_function(iommu, req->device, NULL);
 
@@ -155,30 +158,30 @@ static void restore_bh(void *opaque)
     error_free(err);
 }
 
-static void restore_later(NyxEndpoint *ep, NyxLimit limit)
+static void restore_later(NyxIommu *iommu, NyxLimitRequest *req)
 {
-    NyxIommu *iommu = ep->iommu;
-
     if (!iommu->restore_requests) {
         iommu->restore_requests =
             g_ptr_array_new_with_free_func(free_request);
         aio_bh_schedule_oneshot(iohandler_get_aio_context(), restore_bh,
                                 iommu);
     }
-    g_ptr_array_add(iommu->restore_requests,
-                    new_request(nyx_endpoint_leader(ep), limit,
-                                NYX_LIMIT_ACTION_RESTORE_SNAPSHOT));
+    g_ptr_array_add(iommu->restore_requests, req);
 }
 
 void nyx_limit_action_start(NyxEndpoint *ep, NyxLimit limit,
                             NyxLimitAction action)
 {
-    switch (action) {
-    case NYX_LIMIT_ACTION_UNPLUG:
+    NyxLimitRequest *req;
+
+    if (action == NYX_LIMIT_ACTION_UNPLUG) {
         unplug_later(ep, limit);
         return;
+    }
+    req = nyx_limit_action_begin(ep, limit, action);
+    switch (action) {
     case NYX_LIMIT_ACTION_RESTORE_SNAPSHOT:
-        restore_later(ep, limit);
+        restore_later(ep->iommu, req);
         return;
     case NYX_LIMIT_ACTION_PAUSE_VM:
         vm_stop(RUN_STATE_PAUSED);
@@ -192,5 +195,5 @@ void nyx_limit_action_start(NyxEndpoint *ep, NyxLimit limit,
     default:
         g_assert_not_reached();
     }
-    nyx_limit_action_done(ep, limit, action, NULL);
+    nyx_limit_action_end(req, NULL);
 }

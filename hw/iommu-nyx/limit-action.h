@@ -16,12 +16,17 @@
 
 #include "endpoint.h"
 
+typedef struct NyxLimitRequest NyxLimitRequest;
+
+/* An action begins that takes a while: its device may be gone at its end. */
+NyxLimitRequest *nyx_limit_action_begin(NyxEndpoint *ep, NyxLimit limit,
+                                        NyxLimitAction action);
+
 /*
- * The action is done or, with @err, could not be: tell the world.  Takes over
+ * It is done or, with @err, could not be: tell the world.  Takes over @req, and
  * @err, which says why in one sentence.
  */
-void nyx_limit_action_done(NyxEndpoint *ep, NyxLimit limit,
-                           NyxLimitAction action, Error *err);
+void nyx_limit_action_end(NyxLimitRequest *req, Error *err);
 
 /*
  * Begin one of pause-vm, reset-vm, shutdown, unplug and restore-snapshot.  For

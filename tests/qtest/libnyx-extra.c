@@ -221,6 +221,24 @@ void nyx_await_action(NyxTest *t, const char *id, const char *limit,
     qobject_unref(event);
 }
 
+void nyx_migrate_for_ever(NyxTest *t)
+{
+    bool active = false;
+
+    nyx_qmp(t, "{ 'execute': 'migrate-set-parameters',"
+            "  'arguments': { 'max-bandwidth': 4096 } }");
+    nyx_qmp(t, "{ 'execute': 'migrate',"
+            "  'arguments': { 'uri': 'exec:cat >/dev/null' } }");
+    while (!active) {
+        QDict *info = qtest_qmp_assert_success_ref(t->qts,
+                          "{ 'execute': 'query-migrate' }");
+
+        active = g_str_equal(qdict_get_str(info, "status"), "active");
+        g_assert_cmpstr(qdict_get_str(info, "status"), !=, "failed");
+        qobject_unref(info);
+    }
+}
+
 void nyx_assert_vm_status(NyxTest *t, const char *status)
 {
     QDict *info = qtest_qmp_assert_success_ref(t->qts,

@@ -67,6 +67,9 @@ void nyx_inject(NyxTest *t, const char *id, unsigned count);
 void nyx_await_action(NyxTest *t, const char *id, const char *limit,
                       const char *action, const char *error);
 
+/* Begin a migration to nowhere that is under way until it is cancelled. */
+void nyx_migrate_for_ever(NyxTest *t);
+
 /* query-status says so. */
 void nyx_assert_vm_status(NyxTest *t, const char *status);
 

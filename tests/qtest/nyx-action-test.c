@@ -320,6 +320,21 @@ static void test_unplug_impossible(void)
     quit(dev);
 }
 
+/* QEMU does not, as the destination has the device. */
+static void test_unplug_migrating(void)
+{
+    NyxTestdev *dev = start_below_port("");
+
+    nyx_migrate_for_ever(dev->t);
+    faults(dev, MAX_FAULTS + 1);
+    nyx_await_state(dev->t, "td", "operational", "quarantined");
+    nyx_await_action(dev->t, "td", "faults", "unplug",
+                     "not allowed while migrating");
+    nyx_assert_state(dev->t, "td", "quarantined");
+    nyx_qmp(dev->t, "{ 'execute': 'migrate_cancel' }");
+    quit(dev);
+}
+
 /* They cannot be told apart, so both have to leave. */
 static void test_unplug_behind_bridge(void)
 {
@@ -367,6 +382,7 @@ int main(int argc, char **argv)
                    test_unplug_asked_already);
     qtest_add_func("/nyx/action/unplug-scope", test_unplug_scope);
     qtest_add_func("/nyx/action/unplug-impossible", test_unplug_impossible);
+    qtest_add_func("/nyx/action/unplug-migrating", test_unplug_migrating);
     qtest_add_func("/nyx/action/unplug-behind-bridge",
                    test_unplug_behind_bridge);
     return g_test_run();

@@ -192,6 +192,19 @@ static void test_capability(void)
     end(&r);
 }
 
+static void test_migrating(void)
+{
+    Restore r = start(MACHINE ",recovery-snapshot=clean", DEVICES);
+
+    save(r.t, "clean");
+    nyx_migrate_for_ever(r.t);
+    go_past_limit(r.t);
+    await_refusal(r.t, "is being migrated");
+    nyx_assert_vm_status(r.t, "running");
+    nyx_qmp(r.t, "{ 'execute': 'migrate_cancel' }");
+    end(&r);
+}
+
 static void test_paused(void)
 {
     Restore r = start(MACHINE ",recovery-snapshot=clean", DEVICES);
@@ -298,6 +311,7 @@ int main(int argc, char **argv)
         qtest_add_func("/nyx/restore/name", test_name);
         qtest_add_func("/nyx/restore/disk-only", test_disk_only);
         qtest_add_func("/nyx/restore/capability", test_capability);
+        qtest_add_func("/nyx/restore/migrating", test_migrating);
         qtest_add_func("/nyx/restore/paused", test_paused);
         qtest_add_func("/nyx/restore/unfit", test_unfit);
         qtest_add_func("/nyx/restore/unfit-later", test_unfit_later);
