@@ -60,12 +60,22 @@ static void visit_below(PCIBus *bus, PCIDevice *dev, void *opaque)
     }
 }
 
+/* Bridges and switches included: an error of the link is one for all of it. */
+static void visit_bus(PCIBus *bus, Below *below)
+{
+    PCIBus *child;
+
+    pci_for_each_device_under_bus(bus, visit_below, below);
+    QLIST_FOREACH(child, &bus->child, sibling) {
+        visit_bus(child, below);
+    }
+}
+
 void nyx_aer_foreach_below(PCIDevice *port, NyxEndpointVisit *fn, void *opaque)
 {
     Below below = { .fn = fn, .opaque = opaque };
 
-    pci_for_each_device_under_bus(pci_bridge_get_sec_bus(PCI_BRIDGE(port)),
-                                  visit_below, &below);
+    visit_bus(pci_bridge_get_sec_bus(PCI_BRIDGE(port)), &below);
 }
 
 typedef struct Others {
