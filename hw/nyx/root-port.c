@@ -13,6 +13,7 @@
 #include "hw/pci/msi.h"
 #include "hw/pci/msix.h"
 #include "hw/pci/pci_bridge.h"
+#include "hw/pci/pci_bus.h"
 #include "hw/pci/pcie.h"
 #include "hw/pci/pcie_port.h"
 #include "nyx/include/hw/iommu-nyx/nyx-iommu.h"
@@ -68,6 +69,12 @@ static bool is_contained(PCIDevice *port)
     return get_word(port, PCI_EXP_DPC_STATUS) & PCI_EXP_DPC_STATUS_TRIGGER;
 }
 
+/* What was in the slot may have gone while the link was down. */
+static bool is_populated(PCIDevice *port)
+{
+    return pci_bridge_get_sec_bus(PCI_BRIDGE(port))->devices[0];
+}
+
 /*
  * 7.5.3.6: a port that does not report it (QEMU's does with native hotplug
  * alone) always says no, and software waits a second instead.
@@ -87,23 +94,29 @@ static void set_link_active(PCIDevice *port, bool active)
     }
 }
 
-/* Interrupt message number 0: the port has one vector. */
-static void update_interrupt(PCIDevice *port)
+static bool wants_interrupt(PCIDevice *port)
 {
-    bool wanted =
-        (get_word(port, PCI_EXP_DPC_CTL) & PCI_EXP_DPC_CTL_INT_EN) &&
-        (get_word(port, PCI_EXP_DPC_STATUS) & PCI_EXP_DPC_STATUS_INTERRUPT);
+    return (get_word(port, PCI_EXP_DPC_CTL) & PCI_EXP_DPC_CTL_INT_EN) &&
+           (get_word(port, PCI_EXP_DPC_STATUS) & PCI_EXP_DPC_STATUS_INTERRUPT);
+}
 
-    if (msix_enabled(port)) {
-        if (wanted) {
-            msix_notify(port, 0);
-        }
-    } else if (msi_enabled(port)) {
-        if (wanted) {
-            msi_notify(port, 0);
-        }
-    } else {
-        pci_set_irq(port, wanted);
+/*
+ * 6.2.11.1: a message when it becomes wanted, or a level for as long as it is.
+ * Number 0: the port has one vector.  Hotplug has the same pin.
+ */
+static void update_interrupt(PCIDevice *port, bool before)
+{
+    bool wanted = wants_interrupt(port);
+
+    if (wanted == before) {
+        return;
+    }
+    if (!msix_enabled(port) && !msi_enabled(port)) {
+        pci_set_irq(port, wanted || port->exp.hpev_notified);
+    } else if (wanted && msix_enabled(port)) {
+        msix_notify(port, 0);
+    } else if (wanted) {
+        msi_notify(port, 0);
     }
 }
 
@@ -115,7 +128,6 @@ static void contain(PCIDevice *port, uint16_t reason, uint16_t source)
     set_word(port, PCI_EXP_DPC_STATUS,
              PCI_EXP_DPC_STATUS_TRIGGER | PCI_EXP_DPC_STATUS_INTERRUPT |
              reason);
-    update_interrupt(port);
 }
 
 bool nyx_root_port_can_contain(PCIDevice *port)
@@ -127,10 +139,14 @@ bool nyx_root_port_can_contain(PCIDevice *port)
 
 bool nyx_root_port_contain(PCIDevice *port, uint16_t source)
 {
+    bool before;
+
     if (!nyx_root_port_can_contain(port)) {
         return false;
     }
+    before = wants_interrupt(port);
     contain(port, PCI_EXP_DPC_STATUS_TRIGGER_RSN_FE, source);
+    update_interrupt(port, before);
     return true;
 }
 
@@ -169,12 +185,13 @@ static void release_bh(void *opaque)
     PCIDevice *port = opaque;
     Release *r = find_release(port);
 
-    if (r && r->pending && !is_contained(port)) {
+    /* If the VM stands still: when it runs, here or elsewhere. */
+    if (r && r->pending && !is_contained(port) && runstate_is_running()) {
         r->pending = false;
         trace_nyx_root_port_release(pci_requester_id(port));
         nyx_iommu_port_released(port);
         bus_cold_reset(BUS(pci_bridge_get_sec_bus(PCI_BRIDGE(port))));
-        set_link_active(port, true);
+        set_link_active(port, is_populated(port));
     }
     object_unref(OBJECT(port));
 }
@@ -229,6 +246,7 @@ static void nyx_root_port_config_write(PCIDevice *port, uint32_t addr,
 {
     NyxRootPortClass *nrpc = NYX_ROOT_PORT_GET_CLASS(port);
     bool contained = is_contained(port);
+    bool wanted = wants_interrupt(port);
 
     nrpc->parent_config_write(port, addr, val, len);
     if (ranges_overlap(addr, len, DPC_OFFSET + PCI_EXP_DPC_CTL, 2)) {
@@ -240,10 +258,7 @@ static void nyx_root_port_config_write(PCIDevice *port, uint32_t addr,
                  get_word(port, PCI_EXP_DPC_STATUS) & RW1C);
         release_later(find_release(port));
     }
-    if (ranges_overlap(addr, len, DPC_OFFSET, DPC_SIZE) &&
-        !msix_enabled(port) && !msi_enabled(port)) {
-        update_interrupt(port);
-    }
+    update_interrupt(port, wanted);
 }
 
 static void init_dpc(PCIDevice *port)
@@ -321,7 +336,7 @@ static void nyx_root_port_reset_hold(Object *obj, ResetType type)
     set_word(port, PCI_EXP_DPC_STATUS, 0);
     set_word(port, PCI_EXP_DPC_SOURCE_ID, 0);
     if (down) {
-        set_link_active(port, true);
+        set_link_active(port, is_populated(port));
     }
     if (r) {
         r->pending = false;

@@ -168,6 +168,108 @@ static void test_neighbour_works_on(void)
     end(&p);
 }
 
+/* The same for what is behind a bridge below the port */
+static void test_neighbour_behind_bridge(void)
+{
+    Port p = start("nyx-pc,recovery=auto",
+                   "-device pcie-pci-bridge,id=br,bus=rp,addr=0.1 "
+                   "-device nyx-testdev,id=other,bus=br,addr=2");
+
+    set_reg(&p, PCI_EXP_DPC_CTL, ENABLED);
+    nyx_quarantine(p.t, "td");
+    g_assert_cmphex(reg(&p, PCI_EXP_DPC_STATUS), ==, 0);
+    nyx_quarantine(p.t, "other");
+    g_assert_true(reg(&p, PCI_EXP_DPC_STATUS) & PCI_EXP_DPC_STATUS_TRIGGER);
+    set_reg(&p, PCI_EXP_DPC_STATUS, CONTAINED);
+    nyx_settle(p.t);
+    nyx_assert_state(p.t, "td", "operational");
+    nyx_assert_state(p.t, "other", "operational");
+    end(&p);
+}
+
+/* No link without a device: the guest would look for one. */
+static void test_empty_slot(void)
+{
+    Port p = start("nyx-pc,recovery=auto,unplug-timeout-ms=0", "");
+
+    set_reg(&p, PCI_EXP_DPC_CTL, ENABLED);
+    nyx_quarantine(p.t, "td");
+    check_contained(&p);
+    qtest_qmp_device_del_send(p.t->qts, "td");
+    qtest_qmp_eventwait(p.t->qts, "DEVICE_DELETED");
+    set_reg(&p, PCI_EXP_DPC_STATUS, CONTAINED);
+    nyx_settle(p.t);
+    g_assert_cmphex(reg(&p, PCI_EXP_DPC_STATUS), ==, 0);
+    g_assert_false(link_active(&p));
+    end(&p);
+}
+
+/* What the guest has asked for is done when the VM runs. */
+static void test_stopped(void)
+{
+    Port p = start("nyx-pc,recovery=auto", "");
+
+    set_reg(&p, PCI_EXP_DPC_CTL, ENABLED);
+    nyx_quarantine(p.t, "td");
+    nyx_qmp(p.t, "{ 'execute': 'stop' }");
+    set_reg(&p, PCI_EXP_DPC_STATUS, CONTAINED);
+    nyx_settle(p.t);
+    g_assert_false(link_active(&p));
+    nyx_assert_state(p.t, "td", "quarantined");
+    nyx_qmp(p.t, "{ 'execute': 'cont' }");
+    nyx_settle(p.t);
+    g_assert_true(link_active(&p));
+    nyx_assert_state(p.t, "td", "operational");
+    end(&p);
+}
+
+static uint64_t messages(Port *p)
+{
+    QDict *info = nyx_query_device(p->t, "rp");
+    uint64_t n = qdict_get_uint(qdict_get_qdict(info, "interrupts"),
+                                "delivered");
+
+    qobject_unref(info);
+    return n;
+}
+
+static void setup_message(Port *p)
+{
+    QPCIBar table;
+    uint64_t entry;
+
+    qpci_msix_enable(p->pci);
+    table = p->pci->msix_table_bar;
+    entry = p->pci->msix_table_off;
+    qpci_io_writel(p->pci, table, entry, NYX_MSI_BASE);
+    qpci_io_writel(p->pci, table, entry + 4, 0);
+    qpci_io_writel(p->pci, table, entry + 8, 0x40);
+    qpci_io_writel(p->pci, table, entry + 12, 0);
+}
+
+/* 6.2.11.1: one message whenever "enabled and pending" becomes true */
+static void test_interrupt(void)
+{
+    Port p = start("nyx-pc,recovery=auto", "");
+    uint64_t before;
+
+    setup_message(&p);
+    before = messages(&p);
+    set_reg(&p, PCI_EXP_DPC_CTL, PCI_EXP_DPC_CTL_EN_FATAL);
+    nyx_quarantine(p.t, "td");
+    check_contained(&p);
+    g_assert_cmpuint(messages(&p), ==, before);
+    set_reg(&p, PCI_EXP_DPC_CTL, ENABLED);
+    g_assert_cmpuint(messages(&p), ==, before + 1);
+    set_reg(&p, PCI_EXP_DPC_CTL, ENABLED);
+    g_assert_cmpuint(messages(&p), ==, before + 1);
+    release(&p);
+    g_assert_cmpuint(messages(&p), ==, before + 1);
+    set_reg(&p, PCI_EXP_DPC_CTL, ENABLED | SW_TRIGGER);
+    g_assert_cmpuint(messages(&p), ==, before + 2);
+    end(&p);
+}
+
 static void test_software_trigger(void)
 {
     Port p = start("nyx-pc", "");
@@ -213,6 +315,11 @@ int main(int argc, char **argv)
     qtest_add_func("/nyx/root-port/budget", test_budget);
     qtest_add_func("/nyx/root-port/neighbour-works-on",
                    test_neighbour_works_on);
+    qtest_add_func("/nyx/root-port/neighbour-behind-bridge",
+                   test_neighbour_behind_bridge);
+    qtest_add_func("/nyx/root-port/empty-slot", test_empty_slot);
+    qtest_add_func("/nyx/root-port/stopped", test_stopped);
+    qtest_add_func("/nyx/root-port/interrupt", test_interrupt);
     qtest_add_func("/nyx/root-port/software-trigger", test_software_trigger);
     qtest_add_func("/nyx/root-port/reset", test_reset);
     return g_test_run();
