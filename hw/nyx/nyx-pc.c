@@ -21,6 +21,7 @@
 #include "qemu/error-report.h"
 #include "qemu/module.h"
 #include "stage1-model.h"
+#include "surprise-removal.h"
 #include "unplug.h"
 #include "system/system.h"
 
@@ -116,6 +117,9 @@ static void nyx_pc_plug(HotplugHandler *handler, DeviceState *dev, Error **errp)
 {
     HotplugHandler *bus = qdev_get_bus_hotplug_handler(dev);
 
+    if (object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
+        nyx_surprise_removal_forget(PCI_DEVICE(dev));
+    }
     if (q35_handles(handler, dev)) {
         NYX_PC_GET_CLASS(handler)->q35_hotplug->plug(handler, dev, errp);
     } else if (bus) {

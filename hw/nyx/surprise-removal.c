@@ -47,7 +47,8 @@ static void remove_slot(PCIBus *bus, int slot, bool keep_bridges)
 
 /*
  * As if the guest turned the slot's power off, but for the register: presence
- * and link go, and an interrupt tells so.
+ * and link go, and an interrupt tells so.  If the power were off, too, Linux
+ * would take the slot for one that is disabled already.
  */
 static void remove_pcie(PCIDevice *port)
 {
@@ -61,21 +62,60 @@ static void remove_pcie(PCIDevice *port)
                                port->exp.exp_cap + PCI_EXP_SLTCTL, off, 2);
 }
 
-/*
- * ACPI 6.5, 5.6.6: a device check has the guest look whether a device has come
- * or gone; an eject request, which may be due still, is of no use any more.
- */
-static void remove_acpi(ICH9LPCState *lpc, PCIBus *bus, int slot)
+/* The slot's registers, and its bit there; NULL if it is not ACPI's. */
+static AcpiPciHpPciStatus *acpi_slot(PCIDevice *dev, uint32_t *bit)
 {
-    AcpiPciHpState *s = &lpc->pm.acpi_pci_hotplug;
-    uint64_t bsel = object_property_get_uint(OBJECT(bus),
-                                             ACPI_PCIHP_PROP_BSEL,
-                                             &error_abort);
+    Object *controller = OBJECT(qdev_get_bus_hotplug_handler(DEVICE(dev)));
+    ICH9LPCState *lpc;
+    uint64_t bsel;
 
-    remove_slot(bus, slot, true);
-    s->acpi_pcihp_pci_status[bsel].down &= ~(1U << slot);
-    s->acpi_pcihp_pci_status[bsel].up |= 1U << slot;
-    acpi_send_event(DEVICE(lpc), ACPI_PCI_HOTPLUG_STATUS);
+    if (!object_dynamic_cast(controller, TYPE_ICH9_LPC_DEVICE)) {
+        return NULL;
+    }
+    lpc = ICH9_LPC_DEVICE(controller);
+    bsel = object_property_get_uint(OBJECT(pci_get_bus(dev)),
+                                    ACPI_PCIHP_PROP_BSEL, &error_abort);
+    *bit = 1U << PCI_SLOT(dev->devfn);
+    return &lpc->pm.acpi_pci_hotplug.acpi_pcihp_pci_status[bsel];
+}
+
+/*
+ * ACPI 6.5, 5.6.6: the eject request stays.  A guest that comes to itself lets
+ * its driver go by that, and then ejects what is gone already; at a device
+ * check, Linux looks for devices that have come, not for those that are gone.
+ */
+static void remove_acpi(PCIDevice *dev)
+{
+    HotplugHandler *controller = qdev_get_bus_hotplug_handler(DEVICE(dev));
+
+    remove_slot(pci_get_bus(dev), PCI_SLOT(dev->devfn), true);
+    acpi_send_event(DEVICE(controller), ACPI_PCI_HOTPLUG_STATUS);
+}
+
+static bool is_alone(PCIDevice *dev)
+{
+    int slot = PCI_SLOT(dev->devfn);
+
+    for (int function = 0; function < PCI_FUNC_MAX; function++) {
+        PCIDevice *other =
+            pci_get_bus(dev)->devices[PCI_DEVFN(slot, function)];
+
+        if (other && other != dev) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void nyx_surprise_removal_forget(PCIDevice *dev)
+{
+    AcpiPciHpPciStatus *status;
+    uint32_t bit;
+
+    status = DEVICE(dev)->hotplugged ? acpi_slot(dev, &bit) : NULL;
+    if (status && is_alone(dev)) {
+        status->down &= ~bit;
+    }
 }
 
 /* SHPC 1.0, 4.9.5 and 5.3: a command by which the guest disables a slot */
@@ -101,7 +141,7 @@ void nyx_surprise_removal(PCIDevice *dev)
     if (object_dynamic_cast(controller, TYPE_PCIE_SLOT)) {
         remove_pcie(PCI_DEVICE(controller));
     } else if (object_dynamic_cast(controller, TYPE_ICH9_LPC_DEVICE)) {
-        remove_acpi(ICH9_LPC_DEVICE(controller), bus, slot);
+        remove_acpi(dev);
         return;
     } else if (shpc_present(PCI_DEVICE(controller))) {
         remove_shpc(PCI_DEVICE(controller), slot);

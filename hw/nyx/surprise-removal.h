@@ -21,4 +21,10 @@
  */
 void nyx_surprise_removal(PCIDevice *dev);
 
+/*
+ * @dev has just been plugged in: a request to eject what was taken out of its
+ * slot before is not meant for it.
+ */
+void nyx_surprise_removal_forget(PCIDevice *dev);
+
 #endif

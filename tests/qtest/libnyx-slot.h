@@ -29,7 +29,6 @@ typedef struct NyxSlot {
 extern const NyxSlot nyx_slots[NYX_SLOTS];
 
 /* docs/specs/acpi_pci_hotplug.rst of QEMU; the base is that of Q35. */
-#define NYX_ACPI_UP         0xcc0
 #define NYX_ACPI_DOWN       0xcc4
 #define NYX_ACPI_EJECT      0xcc8
 #define NYX_ACPI_SELECT     0xcd0
