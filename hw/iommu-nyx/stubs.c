@@ -23,7 +23,7 @@ static void not_supported(Error **errp)
     error_setg(errp, "not supported: this target has no Nyx IOMMU");
 }
 
-bool nyx_loadvm_is_complete(Error **errp)
+bool nyx_loadvm_may_run(Error **errp)
 {
     return true;
 }

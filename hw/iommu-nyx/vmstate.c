@@ -21,6 +21,7 @@
 #include "nyx/include/hw/iommu-nyx/loadvm.h"
 #include "nyx/migration/digest.h"
 #include "qapi/error.h"
+#include "qemu/error-report.h"
 #include "travelling-table.h"
 #include "vmstate.h"
 
@@ -382,7 +383,7 @@ static const VMStateDescription vmstate_digest = {
 
 /* Has all of it come? */
 
-bool nyx_loadvm_is_complete(Error **errp)
+static bool is_complete(Error **errp)
 {
     static const char *const next[] = {
         [NYX_ARRIVED_NOTHING] = "nyx-iommu",
@@ -400,11 +401,22 @@ bool nyx_loadvm_is_complete(Error **errp)
     return false;
 }
 
+bool nyx_loadvm_may_run(Error **errp)
+{
+    ERRP_GUARD();
+
+    if (!is_complete(errp)) {
+        error_report("%s", error_get_pretty(*errp));
+        return false;
+    }
+    return true;
+}
+
 int nyx_loadvm_done(int ret, Error **errp)
 {
     NyxIommu *iommu = nyx_iommu_get();
 
-    if (ret >= 0 && !nyx_loadvm_is_complete(errp)) {
+    if (ret >= 0 && !is_complete(errp)) {
         ret = -EINVAL;
     }
     if (iommu) {

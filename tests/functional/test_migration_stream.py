@@ -10,6 +10,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from nyxtest.migration import (
     MigrationCase, await_migration, device_state, set_capabilities, state)
+from nyxtest.postcopy import PackageFilter
 from nyxtest.stream import (
     DIGEST, FUNCTIONS, LATE_TABLES, STATE, TABLES, Loader, Stream, number,
     saved_table, saved_tables, subsection)
@@ -306,6 +307,43 @@ class CutTest(_StreamCase):
         rest = self.stream.without(DIGEST).data
         self.assert_load_refused(
             Stream(rest[:first] + digest + rest[first:]), 'nyx-iommu')
+
+
+class PostcopyTest(_StreamCase):
+    """The same when the VM is to run before the stream ends"""
+
+    def begin(self, leave_out):
+        """Postcopy begins; what of its devices is left out on the way."""
+        source = self.start(*ARGUMENTS, memory='64M')
+        destination = self.start(*ARGUMENTS, memory='64M', incoming='defer')
+        self.folder.mkdir(parents=True, exist_ok=True)
+        there = self.folder / 'there'
+        between = PackageFilter(self.folder / 'between', there, leave_out)
+        source.qtest('memset', 0x200000, 0x1000000, 0x55)
+        for vm in source, destination:
+            set_capabilities(vm, 'postcopy-ram')
+        destination.monitor.command('migrate-incoming', uri=f'unix:{there}')
+        source.monitor.command('migrate-set-parameters', max_bandwidth=1 << 20)
+        source.monitor.command('migrate',
+                               uri=f'unix:{self.folder / "between"}')
+        await_migration(source, 'active')
+        source.monitor.command('migrate-start-postcopy')
+        source.monitor.command('migrate-set-parameters', max_bandwidth=0)
+        self.assertTrue(between.cut.wait(60))
+        return source, destination
+
+    def test_whole(self):
+        source, destination = self.begin(())
+        await_migration(source, 'completed')
+        await_migration(destination, 'completed')
+        self.assert_arrived(source, destination)
+
+    def test_cut(self):
+        source, destination = self.begin((DIGEST,))
+        self.assert_ended(destination, "has no section 'nyx-iommu-digest'")
+        await_migration(source, 'failed')
+        self.assertEqual(source.monitor.command('query-status')['status'],
+                         'running')
 
 
 class PendingTest(_StreamCase):

@@ -14,8 +14,12 @@
 #ifndef INCLUDE_HW_IOMMU_NYX_LOADVM_H
 #define INCLUDE_HW_IOMMU_NYX_LOADVM_H
 
-/* False and @errp if there is a Nyx IOMMU, and not all of it has come. */
-bool nyx_loadvm_is_complete(Error **errp);
+/*
+ * The VM is to run, and the rest of the stream comes later.  False and @errp if
+ * there is a Nyx IOMMU, and not all of it has come.  Says so, too: QEMU does not
+ * in this case.
+ */
+bool nyx_loadvm_may_run(Error **errp);
 
 /*
  * A stream has been loaded, with the result @ret (below 0: an error).  Returns
