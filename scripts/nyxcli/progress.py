@@ -10,6 +10,7 @@ from .units import bytes_text, rate_text
 from .vm import connect
 
 SECONDS = 0.5                   # between two looks
+NEVER_MS = 1 << 31             # QEMU has no estimate yet
 ENDED = 'completed', 'failed', 'cancelled'
 
 
@@ -32,7 +33,7 @@ def text(info):
                   f'{ram["mbps"]:.0f} Mbit/s',
                   f'pass {ram["dirty-sync-count"]}',
                   f'{rate_text(ram["dirty-pages-rate"])} pages/s changed']
-    if 'expected-downtime' in info:
+    if info.get('expected-downtime', NEVER_MS) < NEVER_MS:
         parts.append(f'expected downtime {info["expected-downtime"]} ms')
     if 'total-time' in info:
         parts.append(f'after {info["total-time"] / 1000:.1f} s')

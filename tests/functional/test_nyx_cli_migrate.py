@@ -49,6 +49,18 @@ class MigrateTest(CliCase):
         self.assert_fails('does not wait', 'migrate', 'start', '--vm',
                           'here', '--into', 'there')
 
+    def test_multifd(self):
+        here, there = self.pair()
+        for at in range(MIB, 9 * MIB, CHUNK):
+            here.write(at, os.urandom(CHUNK))
+        outcome = self.json('migrate', 'start', '--vm', 'here', '--into',
+                            'there', '--multifd', '2')
+        self.assertEqual({part['result'] for part in outcome['verified']},
+                         {'ok'}, outcome)
+        self.assertEqual(there.read(5 * MIB, CHUNK),
+                         here.read(5 * MIB, CHUNK))
+        self.assertGreater(outcome['ram']['multifd-bytes'], 8 * MIB)
+
     def test_uri(self):
         here, there = self.pair()
         uri = f'unix:{self.run_dir}/channel'
