@@ -125,6 +125,24 @@ class LibvirtTest(unittest.TestCase):
         done = self.nyx('status', 'lvwep')
         self.assertIn('did you mean "lvweb"?', done.stderr)
 
+    def test_metrics(self):
+        """By its name, and as one of libvirt's running domains."""
+        try:
+            import prometheus_client  # noqa: F401
+        except ImportError:
+            self.skipTest('python3-prometheus-client is not installed')
+        for words in ('lvweb',), ('--libvirt',):
+            found = {(each['name'], each['labels'].get('device'),
+                      each['labels'].get('type')): each['value']
+                     for each in self.json('metrics', '--once', *words)
+                     if each['labels']['vm'] == 'lvweb'}
+            self.assertEqual(found['nyx_up', None, None], 1)
+            faults = self.qmp('query-nyx-devices', device='rogue')[0][
+                'faults-by-type']
+            for kind, count in faults.items():
+                self.assertEqual(found['nyx_faults_total', 'rogue', kind],
+                                 count)
+
     def test_events(self):
         """Those that come together are told of together."""
         following = subprocess.Popen(
