@@ -33,6 +33,10 @@ void hmp_info_nyx(Monitor *mon, const QDict *qdict)
     monitor_printf(mon, "IOTLB:        %" PRIu64 " hits, %" PRIu64
                    " misses, %" PRIu64 " invalidations\n", info->iotlb->hits,
                    info->iotlb->misses, info->iotlb->invalidations);
+    if (info->recovery_snapshot) {
+        monitor_printf(mon, "snapshot:     %s, %" PRIu32 " restores within the "
+                       "last hour\n", info->recovery_snapshot, info->restores);
+    }
 }
 
 /* Devices without an id go by their QOM path, which may be long. */

@@ -113,6 +113,7 @@ static void test_all_back(void)
 static void test_loop_guard(void)
 {
     Restore r = start(MACHINE ",recovery-snapshot=clean", DEVICES);
+    g_autofree char *text = NULL;
     unsigned round;
 
     save(r.t, "clean");
@@ -125,6 +126,8 @@ static void test_loop_guard(void)
     go_past_limit(r.t);
     await_refusal(r.t, "gone back to a snapshot 2 times");
     assert_restores(r.t, 2);
+    text = qtest_hmp(r.t->qts, "info nyx");
+    g_assert_nonnull(strstr(text, "clean, 2 restores within the last hour"));
     nyx_assert_vm_status(r.t, "running");
     /* An operator may still load it, and is not counted. */
     g_free(qtest_hmp(r.t->qts, "loadvm clean"));
