@@ -83,7 +83,10 @@ def _outcome(name, info):
                        'here.')
     if info['status'] == 'failed':
         why = info.get('error-desc', 'QEMU does not say why').rstrip('.')
-        raise NyxError(f'the migration of {name} failed: {why}.')
+        with connect(name) as vm:
+            status = vm.execute('query-status')['status']
+        raise NyxError(f'the migration of {name} failed: {why}; it is '
+                       f'{status} here.')
 
 
 def follow(name, quiet, postcopy=False):
