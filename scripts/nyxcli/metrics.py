@@ -3,7 +3,9 @@
 """nyx metrics: an exporter for Prometheus."""
 
 import argparse
+import importlib.util
 import re
+import socket
 import sys
 import threading
 import time
@@ -201,21 +203,15 @@ class Server(ThreadingHTTPServer):
     allow_reuse_address = True
 
     def __init__(self, where, handler):
-        # pylint: disable=import-outside-toplevel
-        import socket
         if ':' in where[0]:
             self.address_family = socket.AF_INET6
         super().__init__(where, handler)
 
 
 def _need_client():
-    try:
-        # pylint: disable=import-outside-toplevel,unused-import
-        import prometheus_client  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec('prometheus_client') is None:
         raise NyxError('the Python module prometheus_client is missing; '
-                       'install the package python3-prometheus-client.') \
-            from None
+                       'install the package python3-prometheus-client.')
 
 
 def serve(where, exporter):
