@@ -149,8 +149,8 @@ class BridgeTest(RunCase):
         guest = self.boot(self.example('bridge'), 'bridge', *changes,
                           modules=['virtio_net'])
         self.assertEqual(len(self.members()), 2)
-        guest.agent.check('ip link set eth0 up; ip addr add 203.0.113.2/24 dev '
-                          'eth0; ping -c 3 -W 10 203.0.113.1')
+        guest.agent.check('ip link set eth0 up; '
+                          'ip addr add 203.0.113.2/24 dev eth0; ping -c 3 -W 10 203.0.113.1')
         self.assert_unharmed(guest)
         self.says('stop', 'bridge', '--now')
         self.assertEqual(self.members(), [])

@@ -50,9 +50,9 @@ class SchemaTest(XmlCase):
         """Each entry of a spec is in the domain, or named in a comment."""
         for name in ALL:
             text = self.xml(name).read_text()
-            spec = json.loads(self.says('run', '--json', self.folder /
-                                        f'{name}.toml', '--set',
-                                        'machine.accel=tcg'))
+            spec = json.loads(self.says(
+                'run', '--print', '--json', self.folder / f'{name}.toml',
+                '--set', 'machine.accel=tcg'))
             for word in spec['command']:
                 if word.startswith('nyx-domain,'):
                     self.assertIn(word, text)

@@ -62,6 +62,20 @@ class LifeTest(RunCase):
         said = self.fails('run', spec)
         self.assertIn('runs already', said[0])
 
+    def test_json(self):
+        """What status and stop find is what run has told."""
+        self.addCleanup(self.nyx, 'stop', 'vm', '--now')
+        spec = self.spec(SMALL)
+        said = json.loads(self.says('run', '--detach', '--json', spec))
+        self.assertEqual(said, self.about())
+        self.assertEqual(int((self.run_dir / 'vm' / 'qemu.pid').read_text()),
+                         said['pid'])
+        plan = json.loads(self.says('run', '--print', '--json', spec))
+        self.assertEqual(said['command'], plan['command'])
+        self.assertIn('--print', self.fails('run', '--json', spec)[0])
+        self.assertTrue(json.loads(self.says('stop', 'vm', '--now',
+                                             '--json'))['ended'])
+
     def test_guest_that_does_not_heed(self):
         self.start()
         said = self.fails('stop', 'vm', '--seconds', '1')

@@ -9,7 +9,7 @@ import tomllib
 import unittest
 
 from nyxtest.nyxrun import EXAMPLES, RunCase
-from nyxtest.paths import QEMU, ROOT
+from nyxtest.paths import QEMU
 
 # The folder of scripts is in the path since nyxrun was imported.
 # pylint: disable=wrong-import-order,import-error
@@ -110,8 +110,8 @@ class MistakesTest(RunCase):
     def test_changes(self):
         spec = self.spec('memory = "1G"\n[[disk]]\nfile = "a"\n')
         words = json.loads(self.says(
-            'run', '--json', spec, '--set', 'memory.size=2G', '--set',
-            'disk.0.bus=nvme', '--set', 'cpus=3'))['command']
+            'run', '--print', '--json', spec, '--set', 'memory.size=2G',
+            '--set', 'disk.0.bus=nvme', '--set', 'cpus=3'))['command']
         self.assertIn('size=2G', words)
         self.assertIn('3', words)
         self.assertTrue(any(word.startswith('nvme,') for word in words))
@@ -244,8 +244,9 @@ class OutputTest(RunCase):
                            'machine.accel=tcg', '--set',
                            'qemu.arguments=["-S", "-monitor", "stdio"]',
                            '--set', 'display=none', '--set', 'nic=[]')
-        done = subprocess.run(['sh', '-e'], input=f'{script.strip()} <<end\nquit\nend',
-                              text=True, capture_output=True, timeout=120,
+        script = f'{script.strip()} <<end\nquit\nend'
+        done = subprocess.run(['sh', '-e'], input=script, text=True,
+                              capture_output=True, timeout=120,
                               cwd=self.folder, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertTrue((self.folder / 'first.qcow2').exists())

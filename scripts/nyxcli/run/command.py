@@ -2,9 +2,11 @@
 # Copyright (c) 2026 Nyx contributors
 """nyx run: start a VM from a short description."""
 
+import json
 import os
 import signal
 import sys
+import traceback
 
 from ..errors import NyxError
 from ..options import command
@@ -17,6 +19,7 @@ from .qemu import command as qemu_command
 from .script import script
 from .signals import Interrupted, Signals
 from .spec import load
+from .steps import steps
 from .supervisor import Supervisor
 
 
@@ -92,7 +95,6 @@ def _detached(spec, host):
         if answer != 'ready':
             raise NyxError(answer or f'nyx ended while it started '
                            f'"{spec["name"]}".')
-        print(f'{spec["name"]} runs; its log is {host.log}')
         return
     os.close(read)
     os.setsid()
@@ -112,32 +114,61 @@ def _detached(spec, host):
         status = 0
     except NyxError as err:
         answer(str(err))
+    except BaseException:       # pylint: disable=broad-except
+        # There is no terminal to show it on.
+        answer('nyx itself failed; please report this: '
+               f'{traceback.format_exc()}')
     finally:
         os._exit(status)
 
 
-def _run(options):
-    spec = load(options.spec, options.set)
+def _plan(spec, host):
+    """What would be done, for programs."""
+    return {'name': spec['name'], 'accel': host.accel,
+            'run-directory': str(host.run),
+            'state-directory': str(host.state),
+            'before': [step.shell() for step in steps(spec, host)],
+            'command': qemu_command(spec, host)}
+
+
+def _show(spec, options):
+    """Everything that starts nothing; whether it was asked for."""
     if options.libvirt:
         print(domain_xml(spec, Host(spec)))
+    elif options.print and options.json:
+        print_json(_plan(spec, Host(spec)))
+    elif options.print:
+        print(script(spec, Host(spec)))
+    elif options.check:
+        Host(spec)              # it looks for programs and firmware
+        if options.json:
+            print_json({'name': spec['name'], 'right': True})
+        else:
+            print(f'{options.spec} is right.')
+    else:
+        return False
+    return True
+
+
+def _run(options):
+    if options.json and not (options.print or options.check or
+                             options.detach):
+        raise NyxError('--json goes with --print, --check or --detach.')
+    spec = load(options.spec, options.set)
+    if _show(spec, options):
         return
     host = Host(spec)
-    if options.json:
-        print_json({'name': spec['name'], 'accel': host.accel,
-                    'run-directory': str(host.run),
-                    'state-directory': str(host.state),
-                    'command': qemu_command(spec, host)})
-    elif options.print:
-        print(script(spec, host))
-    elif options.check:
-        print(f'{options.spec} is right.')
-    elif options.detach:
-        if spec['console']['type'] == 'stdio':
-            raise NyxError('console = "stdio" needs a terminal; leave out '
-                           '--detach, or choose another console.')
-        _detached(spec, host)
-    else:
+    if not options.detach:
         _foreground(spec, host)
+        return
+    if spec['console']['type'] == 'stdio':
+        raise NyxError('console = "stdio" needs a terminal; leave out '
+                       '--detach, or choose another console.')
+    _detached(spec, host)
+    if options.json:
+        print_json(json.loads((host.run / 'spec.json').read_text()))
+    else:
+        print(f'{spec["name"]} runs; its log is {host.log}')
 
 
 def add(commands):

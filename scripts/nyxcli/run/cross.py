@@ -11,8 +11,8 @@ from .hint import did_you_mean
 from .values import Ref, size_text
 
 # Ids that the machine and this command give to objects of their own.
-RESERVED = ('console', 'hmp', 'metrics', 'events', 'tpm', 'rng', 'watchdog', 'video', 'usb',
-            'tablet', 'keyboard')
+RESERVED = ('console', 'hmp', 'metrics', 'events', 'tpm', 'rng', 'watchdog',
+            'video', 'usb', 'tablet', 'keyboard')
 RESERVED_STARTS = ('nyx-port', 'port-', 'count-', 'qmp', 'scsi-ctl')
 AHCI_PORTS = 6
 MAX_SERIALS = 3

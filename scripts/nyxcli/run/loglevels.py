@@ -36,8 +36,9 @@ COMPONENTS = {
         warn=('nyx_fault', 'nyx_limit', 'nyx_limit_action', 'nyx_aer',
               'nyx_root_port_*'),
         info=('nyx_state', 'nyx_assign'),
-        debug=('nyx_attach', 'nyx_domain_map', 'nyx_domain_unmap', 'nyx_domain_translate',
-               'nyx_endpoint_view', 'nyx_ram_range', 'nyx_device_reset'),
+        debug=('nyx_attach', 'nyx_domain_map', 'nyx_domain_unmap',
+               'nyx_domain_translate', 'nyx_endpoint_view', 'nyx_ram_range',
+               'nyx_device_reset'),
         trace=('nyx_domain_invalidate', 'nyx_mirror_*')),
     'interrupts': Component(
         help='messages of devices, and what the filter makes of them',

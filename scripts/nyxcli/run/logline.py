@@ -10,7 +10,6 @@ from functools import lru_cache
 from .loglevels import classify
 
 EVENT = re.compile(r'([a-z][a-z0-9_]*)(?: |$)')
-FROM_QEMU = re.compile(r'qemu-[\w-]+: (.*)')
 SEVERITY = re.compile(r'(?:^|: )(warning|info): ')
 COLOURS = {'error': '1;31', 'warn': '33', 'info': '32', 'debug': '36',
            'trace': '2'}
@@ -39,13 +38,15 @@ class Line:
             f'{self.component:10} {self.text}'
 
 
-def parse(raw, when):
-    """A Line of what stood in QEMU's standard error."""
+def parse(raw, when, program):
+    """A Line of what stood in the standard error of QEMU.
+
+    program: how it calls itself, without folders.
+    """
     # A guest may have put anything into its own texts.
     text = ''.join(char if char.isprintable() else '?' for char in raw)
-    said = FROM_QEMU.match(text)
-    if said:
-        text = said.group(1)
+    if text.startswith(f'{program}: '):
+        text = text[len(program) + 2:]
         severity = SEVERITY.search(text)
         level = {'warning': 'warn', 'info': 'info'}[severity.group(1)] \
             if severity else 'error'

@@ -90,12 +90,13 @@ class Terminal(threading.Thread):
 
 
 class LogPipe(threading.Thread):
-    """Reads until QEMU closes the pipe."""
+    """Reads until QEMU, which calls itself program, closes the pipe."""
 
-    def __init__(self, pipe, path, terminal=None):
+    def __init__(self, pipe, program, path, terminal=None):
         super().__init__(daemon=True)
         self.last = collections.deque(maxlen=LAST)
         self._pipe = pipe
+        self._program = program
         self._file = path.open('a', encoding='utf-8')
         self._lock = threading.Lock()
         self._terminal = terminal
@@ -105,7 +106,7 @@ class LogPipe(threading.Thread):
     def run(self):
         for raw in self._pipe:
             line = parse(raw.decode(errors='replace').rstrip(),
-                         datetime.now().astimezone())
+                         datetime.now().astimezone(), self._program)
             if line.text:
                 self.last.append(line)
                 self.write(line)

@@ -114,7 +114,8 @@ def _interfaces(spec, host):
         steps += [
             Step((program, 'tuntap', 'add', 'dev', name, 'mode', 'tap',
                   *user, *queues), f'making the interface {name}', remedy,
-                 unless=f'/sys/class/net/{name}', undo=(program, 'link', 'delete', 'dev', name)),
+                 unless=f'/sys/class/net/{name}',
+                 undo=(program, 'link', 'delete', 'dev', name)),
             Step((program, 'link', 'set', 'dev', name, 'master',
                   nic['bridge'], 'up'),
                  f'joining {name} to the bridge {nic["bridge"]}', remedy)]

@@ -88,8 +88,8 @@ class Supervisor:
                 stdout=None if on_terminal else subprocess.DEVNULL,
                 # Ctrl-C of a terminal is for us, not for QEMU.
                 process_group=None if on_terminal else 0)
-            self.log = LogPipe(self._process.stderr, self._host.log,
-                               self._terminal)
+            self.log = LogPipe(self._process.stderr, self._host.program.name,
+                               self._host.log, self._terminal)
         except OSError as err:
             raise NyxError(f'{err.filename or words[0]}: '
                            f'{err.strerror.lower()}; correct what the spec '

@@ -9,6 +9,7 @@ first, unchanged, and is at the same time what the innermost guest boots.
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import lzma
 import os
 import re
@@ -108,11 +109,18 @@ def _scripts():
         if path.is_file() and not set(PYTHON_UNUSED) & set(inside.parts) and \
                 not inside.parts[0].startswith('config-'):
             files[str(path).lstrip('/')] = path
-    for name in libraries(python):
-        files[name.lstrip('/')] = Path(name)
+    # qemu.qmp imports ssl, which wants libraries of its own.
+    for program in (python, *library.glob('lib-dynload/_ssl.*')):
+        for name in libraries(program):
+            files[name.lstrip('/')] = Path(name)
     files['nyx/scripts/nyx'] = ROOT / 'scripts' / 'nyx'
-    for path in (ROOT / 'scripts' / 'nyxcli').glob('*.py'):
-        files[f'nyx/scripts/nyxcli/{path.name}'] = path
+    scripts = ROOT / 'scripts'
+    for path in (scripts / 'nyxcli').rglob('*.py'):
+        files[f'nyx/scripts/{path.relative_to(scripts)}'] = path
+    # From where Debian's package has it, to where Python always looks.
+    qmp = Path(importlib.util.find_spec('qemu.qmp').origin).parent
+    for path in qmp.glob('*.py'):
+        files[f'{str(library).lstrip("/")}/qemu/qmp/{path.name}'] = path
     return files
 
 

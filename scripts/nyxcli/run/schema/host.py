@@ -33,8 +33,8 @@ SNAPSHOT = Section('snapshot', 'Internal snapshots, for which all disks that '
 
 MIGRATION = Section('migration', 'Wait for a guest to come from another host.',
                     shorthand='listen', keys=(
-    Key('listen', Text(r'defer|(tcp|unix|exec|fd|file):.+', '"tcp:ADDRESS:PORT"'
-                       ', "unix:PATH", "file:PATH" or "defer"'),
+    Key('listen', Text('defer|(tcp|unix|file):.+', '"tcp:ADDRESS:PORT", '
+                       '"unix:PATH", "file:PATH" or "defer"'),
         'Where it comes in; "defer": where migrate-incoming of QMP says.',
         default_text='no migration'),
 ))
