@@ -60,6 +60,7 @@ static void cut_off(NyxEndpoint *ep)
     NyxFunction *fn;
 
     nyx_endpoint_set_contained(ep, true);
+    nyx_coalescer_drop(&ep->coalescer);
     nyx_endpoint_update_view(ep);
     QTAILQ_FOREACH(fn, &ep->functions, link) {
         nyx_quarantine_enter(&fn->quarantine, OBJECT(fn), fn->dev,

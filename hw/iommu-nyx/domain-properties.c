@@ -7,9 +7,11 @@
  */
 
 #include "qemu/osdep.h"
+#include "coalesce.h"
 #include "domain-properties.h"
 #include "domain.h"
 #include "qapi/error.h"
+#include "qapi/visitor.h"
 
 /* What decides what kind of domain it is */
 
@@ -84,6 +86,32 @@ static void nyx_domain_set_contained(Object *obj, bool value, Error **errp)
     }
 }
 
+/* How its devices are served; may change at any time */
+
+static void nyx_domain_get_irq_coalescing(Object *obj, Visitor *v,
+                                          const char *name, void *opaque,
+                                          Error **errp)
+{
+    visit_type_uint32(v, name, &NYX_DOMAIN(obj)->irq_coalescing, errp);
+}
+
+static void nyx_domain_set_irq_coalescing(Object *obj, Visitor *v,
+                                          const char *name, void *opaque,
+                                          Error **errp)
+{
+    uint32_t us;
+
+    if (!visit_type_uint32(v, name, &us, errp)) {
+        return;
+    }
+    if (us > NYX_COALESCE_US_MAX) {
+        error_setg(errp, "irq-coalescing must be at most %d (microseconds)",
+                   NYX_COALESCE_US_MAX);
+        return;
+    }
+    NYX_DOMAIN(obj)->irq_coalescing = us;
+}
+
 static NyxPolicyOverride *nyx_domain_policy_override(Object *obj)
 {
     return &NYX_DOMAIN(obj)->policy;
@@ -134,5 +162,11 @@ void nyx_domain_add_class_properties(ObjectClass *oc)
                                    nyx_domain_set_contained);
     object_class_property_set_description(oc, "contained",
         "Give no backend process a descriptor of guest memory");
+    object_class_property_add(oc, "irq-coalescing", "uint32",
+                              nyx_domain_get_irq_coalescing,
+                              nyx_domain_set_irq_coalescing, NULL, NULL);
+    object_class_property_set_description(oc, "irq-coalescing",
+        "Microseconds in which equal interrupts of a device become one "
+        "(default: 0, off)");
     nyx_policy_add_class_properties(oc, &nyx_domain_policy_owner);
 }

@@ -37,6 +37,7 @@ struct NyxDomain {
     bool peer_to_peer;
     bool large_pages;
     bool contained;             /* no backend process gets guest RAM */
+    uint32_t irq_coalescing;    /* microseconds; 0: off */
     NyxPolicyOverride policy;
 
     /* NULL while there is no machine yet; then its kind cannot change */

@@ -202,6 +202,7 @@ void nyx_endpoint_settle(NyxEndpoint *ep)
     if (due) {
         nyx_endpoint_report(ep);
     }
+    nyx_coalescer_flush(&ep->coalescer);
 }
 
 void nyx_endpoint_resume(NyxEndpoint *ep, NyxDeviceState state, bool report,
@@ -349,6 +350,7 @@ void nyx_endpoint_update_reset(NyxEndpoint *ep)
     }
     if (reset) {
         qatomic_or(&ep->blocked, NYX_BLOCKED_RESET);
+        nyx_coalescer_drop(&ep->coalescer);
         if (ep->backend_caches) {
             nyx_mirror_unmap(ep, 0, UINT64_MAX);
         }
@@ -524,6 +526,7 @@ void nyx_endpoint_free(NyxEndpoint *ep)
 {
     assert(QTAILQ_EMPTY(&ep->functions) && !ep->domain);
     timer_del(ep->timer);
+    nyx_coalescer_drop(&ep->coalescer);
     nyx_stage1_unlink(ep);
     ep->free_timer = timer_new_ms(QEMU_CLOCK_REALTIME,
                                   nyx_endpoint_free_when_unused, ep);
@@ -556,6 +559,7 @@ static void nyx_endpoint_finalize(Object *obj)
     qemu_bh_delete(ep->bh);
     timer_free(ep->timer);
     timer_free(ep->free_timer);
+    nyx_coalescer_destroy(&ep->coalescer);
     if (ep->stage1.as) {
         nyx_shadow_destroy(&ep->stage1.shadow);
     }

@@ -19,6 +19,7 @@
 #define HW_IOMMU_NYX_ENDPOINT_H
 
 #include "backend.h"
+#include "coalesce.h"
 #include "device-state.h"
 #include "domain.h"
 #include "fault.h"
@@ -111,6 +112,7 @@ struct NyxEndpoint {
 
     uint64_t msi_delivered;     /* atomic */
     uint64_t msi_refused;       /* atomic */
+    NyxCoalescer coalescer;
     NyxLatency latency;
     struct rcu_head rcu;
 };
@@ -232,8 +234,9 @@ bool nyx_endpoint_io_under_way(NyxEndpoint *ep);
 void nyx_endpoint_renew(NyxEndpoint *ep);
 
 /*
- * What is due with the device because of faults so far is done when it returns.
- * What is due with the VM stays pending.
+ * What is due with the device because of faults so far is done when it returns,
+ * and interrupts that were held back are delivered.  What is due with the VM
+ * stays pending.
  */
 void nyx_endpoint_settle(NyxEndpoint *ep);
 

@@ -136,11 +136,51 @@ static MemTxResult nyx_msi_read(void *opaque, hwaddr addr, uint64_t *data,
     return MEMTX_ACCESS_ERROR;
 }
 
+static void refuse(NyxEndpoint *ep, NyxMsiVerdict verdict,
+                   const MSIMessage *from, unsigned size, MemTxAttrs attrs)
+{
+    qatomic_inc(&ep->msi_refused);
+    trace_nyx_msi_refuse(nyx_endpoint_requester_id(ep), from->address,
+                         from->data, verdict == NYX_MSI_REFUSED_BY_STAGE1);
+    record_refusal(ep, verdict, NYX_ACCESS_W, from->address, size);
+    if (verdict == NYX_MSI_REFUSED_BY_STAGE1) {
+        report_to_guest(ep, from, attrs);
+    }
+}
+
+/*
+ * Not as a write to the address: the registers of a vCPU's own APIC are there,
+ * too, and x2APIC destinations do not fit.
+ */
+static void deliver(NyxEndpoint *ep, const MSIMessage *from, MSIMessage *to)
+{
+    qatomic_inc(&ep->msi_delivered);
+    trace_nyx_msi_deliver(nyx_endpoint_requester_id(ep), from->address,
+                          from->data, to->address, to->data);
+    apic_get_class(NULL)->send_msi(to);
+}
+
+/* The guest may have changed its tables since the message was written. */
+static void deliver_held(void *opaque, const MSIMessage *from,
+                         MemTxAttrs attrs)
+{
+    NyxEndpoint *ep = opaque;
+    MSIMessage to;
+    NyxMsiVerdict verdict = judge_write(ep, from, sizeof(from->data), attrs,
+                                        &to);
+
+    if (verdict == NYX_MSI_DELIVER) {
+        deliver(ep, from, &to);
+    } else {
+        refuse(ep, verdict, from, sizeof(from->data), attrs);
+    }
+}
+
 static MemTxResult nyx_msi_write(void *opaque, hwaddr addr, uint64_t data,
                                  unsigned size, MemTxAttrs attrs)
 {
     NyxEndpoint *ep = opaque;
-    uint16_t requester = nyx_endpoint_requester_id(ep);
+    NyxDomain *domain = ep->domain;
     MSIMessage from = { .address = NYX_MSI_FIRST + addr, .data = data };
     MSIMessage to;
     NyxSampler *sampler = &ep->latency.interrupts;
@@ -150,22 +190,13 @@ static MemTxResult nyx_msi_write(void *opaque, hwaddr addr, uint64_t data,
 
     nyx_sampler_end(sampler, begin_ns);
     if (verdict != NYX_MSI_DELIVER) {
-        qatomic_inc(&ep->msi_refused);
-        trace_nyx_msi_refuse(requester, from.address, data,
-                             verdict == NYX_MSI_REFUSED_BY_STAGE1);
-        record_refusal(ep, verdict, NYX_ACCESS_W, from.address, size);
-        if (verdict == NYX_MSI_REFUSED_BY_STAGE1) {
-            report_to_guest(ep, &from, attrs);
-        }
+        refuse(ep, verdict, &from, size, attrs);
         return MEMTX_ACCESS_ERROR;
     }
-    qatomic_inc(&ep->msi_delivered);
-    trace_nyx_msi_deliver(requester, from.address, data, to.address, to.data);
-    /*
-     * Not as a write to the address: the registers of a vCPU's own APIC are
-     * there, too, and x2APIC destinations do not fit.
-     */
-    apic_get_class(NULL)->send_msi(&to);
+    if (!domain || !domain->irq_coalescing ||
+        !nyx_coalesce(&ep->coalescer, &from, attrs, domain->irq_coalescing)) {
+        deliver(ep, &from, &to);
+    }
     return MEMTX_OK;
 }
 
@@ -181,4 +212,5 @@ void nyx_endpoint_init_msi_window(NyxEndpoint *ep)
 {
     memory_region_init_io(&ep->view.msi, OBJECT(ep), &nyx_msi_ops, ep,
                           "nyx-msi", NYX_MSI_SIZE);
+    nyx_coalescer_init(&ep->coalescer, deliver_held, ep);
 }

@@ -165,6 +165,8 @@ static NyxDeviceInfo *query_device(NyxFunction *fn)
     info->interrupts = g_new0(NyxInterruptInfo, 1);
     info->interrupts->delivered = qatomic_read(&ep->msi_delivered);
     info->interrupts->refused = qatomic_read(&ep->msi_refused);
+    info->interrupts->merged = ep->coalescer.merged;
+    info->interrupts->has_merged = info->interrupts->merged;
     info->backend = nyx_device_backend(fn->dev);
     /* What an unmanaged device does is nobody's business, hence not seen. */
     info->faults_observable = info->dma != NYX_DMA_MODE_UNMANAGED &&

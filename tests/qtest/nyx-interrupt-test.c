@@ -243,6 +243,125 @@ static void test_quarantined(void)
     quit(dev);
 }
 
+/* Window of the tests below, microseconds */
+#define WINDOW_US   1000
+#define COALESCING  ",irq-coalescing=1000"
+
+static void send_messages(NyxTestdev *dev, unsigned vector, unsigned count)
+{
+    while (count--) {
+        g_assert_cmpuint(nyx_testdev_message(dev, NYX_MSI_BASE, vector), ==,
+                         NTD_RESULT_OK);
+    }
+}
+
+static void assert_merged(NyxTestdev *dev, uint64_t merged)
+{
+    QDict *device = nyx_query_device(dev->t, "td");
+    QDict *interrupts = qdict_get_qdict(device, "interrupts");
+
+    g_assert_cmpuint(qdict_get_try_int(interrupts, "merged", 0), ==, merged);
+    qobject_unref(device);
+}
+
+/* The clock stands still but for the steps: qtest has it so. */
+static void step_us(NyxTestdev *dev, int64_t us)
+{
+    qtest_clock_step(dev->t->qts, us * 1000);
+}
+
+static void test_coalescing(void)
+{
+    NyxTestdev *dev = start(COALESCING);
+
+    send_messages(dev, 0x61, 5);
+    assert_interrupts(dev, 1, 0);
+    /* Another message has a window of its own. */
+    send_messages(dev, 0x62, 1);
+    assert_interrupts(dev, 2, 0);
+    step_us(dev, WINDOW_US - 1);
+    assert_interrupts(dev, 2, 0);
+    step_us(dev, 1);
+    assert_interrupts(dev, 3, 0);
+    assert_merged(dev, 3);
+    /* What was delivered late is followed by a window, too. */
+    send_messages(dev, 0x61, 1);
+    assert_interrupts(dev, 3, 0);
+    step_us(dev, WINDOW_US);
+    assert_interrupts(dev, 4, 0);
+    /* After a window in which nothing came, the next is delivered at once. */
+    step_us(dev, WINDOW_US);
+    send_messages(dev, 0x61, 1);
+    assert_interrupts(dev, 5, 0);
+    assert_merged(dev, 3);
+    quit(dev);
+}
+
+/* More different messages than can be held: none is lost. */
+static void test_coalescing_many(void)
+{
+    NyxTestdev *dev = start(COALESCING);
+    unsigned vector;
+
+    for (vector = 0x40; vector < 0x80; vector++) {
+        send_messages(dev, vector, 2);
+    }
+    for (vector = 0x40; vector < 0x80; vector++) {
+        g_assert_true(nyx_apic_pending(dev->t, vector));
+    }
+    /* All of the first of each; of the second, all but what 16 slots hold. */
+    assert_interrupts(dev, 128 - 16, 0);
+    step_us(dev, WINDOW_US);
+    assert_interrupts(dev, 128, 0);
+    assert_merged(dev, 0);
+    quit(dev);
+}
+
+/* What was held before is of no use afterwards. */
+static void test_coalescing_dropped(void)
+{
+    NyxTestdev *dev = start(COALESCING);
+
+    send_messages(dev, 0x61, 2);
+    nyx_testdev_flr(dev);
+    nyx_testdev_enable(dev);
+    step_us(dev, WINDOW_US);
+    assert_interrupts(dev, 1, 0);
+
+    send_messages(dev, 0x62, 2);
+    nyx_qmp(dev->t, "{ 'execute': 'nyx-quarantine-device',"
+            "  'arguments': { 'device': 'td' } }");
+    step_us(dev, WINDOW_US);
+    assert_interrupts(dev, 2, 0);
+    quit(dev);
+}
+
+/* A property of the domain; 0 takes effect at once, but loses nothing. */
+static void test_coalescing_switch(void)
+{
+    NyxTestdev *dev = start("");
+
+    send_messages(dev, 0x61, 2);
+    assert_interrupts(dev, 2, 0);
+    nyx_qmp(dev->t, "{ 'execute': 'qom-set', 'arguments': {"
+            " 'path': '/objects/dom', 'property': 'irq-coalescing',"
+            " 'value': 1000 } }");
+    send_messages(dev, 0x61, 2);
+    assert_interrupts(dev, 3, 0);
+    nyx_qmp(dev->t, "{ 'execute': 'qom-set', 'arguments': {"
+            " 'path': '/objects/dom', 'property': 'irq-coalescing',"
+            " 'value': 0 } }");
+    send_messages(dev, 0x61, 1);
+    assert_interrupts(dev, 4, 0);
+    step_us(dev, WINDOW_US);
+    assert_interrupts(dev, 5, 0);
+    nyx_qmp_refused(dev->t, "must be at most 10000",
+                    "{ 'execute': 'qom-set', 'arguments': {"
+                    " 'path': '/objects/dom', 'property': 'irq-coalescing',"
+                    " 'value': 10001 } }");
+    quit(dev);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -259,5 +378,10 @@ int main(int argc, char **argv)
     qtest_add_func("/nyx/interrupt/msix", test_msix);
     qtest_add_func("/nyx/interrupt/no-way-around", test_no_way_around);
     qtest_add_func("/nyx/interrupt/quarantined", test_quarantined);
+    qtest_add_func("/nyx/interrupt/coalescing/window", test_coalescing);
+    qtest_add_func("/nyx/interrupt/coalescing/many", test_coalescing_many);
+    qtest_add_func("/nyx/interrupt/coalescing/dropped",
+                   test_coalescing_dropped);
+    qtest_add_func("/nyx/interrupt/coalescing/switch", test_coalescing_switch);
     return g_test_run();
 }

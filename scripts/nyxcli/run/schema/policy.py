@@ -66,6 +66,9 @@ DOMAIN = Section('domain', 'An isolation domain, which devices join with '
         'be accessed.', default=False, option='domain:peer-to-peer'),
     Key('large-pages', Bool(), 'Leaves of 2 MiB and 1 GiB in the table.',
         default=True, option='domain:large-pages'),
+    Key('irq-coalescing', Whole(0, 10000), 'Microseconds in which equal '
+        'interrupts of a device become one; 0: off.', default=0,
+        option='domain:irq-coalescing'),
     Key('contained', Bool(), 'No process behind a device gets a descriptor of '
         'guest RAM.', default=False, option='domain:contained'),
     Key('map', Records(WINDOW), 'Windows that are mapped before the guest '
