@@ -155,6 +155,26 @@ class BridgeTest(RunCase):
         self.says('stop', 'bridge', '--now')
         self.assertEqual(self.members(), [])
 
+    def test_tap(self):
+        """An interface that was there before, with two queues."""
+        name = 'nyxtap0'
+        subprocess.run(['ip', 'tuntap', 'add', 'dev', name, 'mode', 'tap',
+                        'multi_queue'], check=True)
+        self.addCleanup(subprocess.run, ['ip', 'link', 'delete', 'dev', name],
+                        check=True)
+        subprocess.run(['ip', 'link', 'set', name, 'master', self.BRIDGE,
+                        'up'], check=True)
+        spec = self.spec('memory = "256M"\ncpus = 2\n[[nic]]\n'
+                         f'type = "tap"\ninterface = "{name}"\nqueues = 2\n')
+        guest = self.boot(spec, 'vm', modules=['virtio_net'])
+        guest.agent.check('ip link set eth0 up; '
+                          'ip addr add 203.0.113.3/24 dev eth0; '
+                          'ping -c 3 -W 10 203.0.113.1')
+        self.assertEqual(guest.agent.check(
+            'ls -d /sys/class/net/eth0/queues/tx-* | wc -l'), '2')
+        self.says('stop', 'vm', '--now')
+        self.assertEqual(self.members(), [name])
+
     def test_no_bridge(self):
         spec = self.example('bridge')
         said = self.fails('run', spec, '--set', 'nic.0.bridge=nyxnone0')

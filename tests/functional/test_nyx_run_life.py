@@ -5,10 +5,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import time
+import unittest
 
 from nyxtest.cli import SECONDS
 from nyxtest.nyxrun import RunCase
@@ -162,6 +164,39 @@ class LifeTest(RunCase):
         self.assertTrue(left_out)
         self.assertLessEqual(len(faults) + sum(left_out), 3000)
         self.assertLess(len(faults), 3000)
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which('setpriv'),
+                         'another user needs root and setpriv')
+    def test_without_privilege(self):
+        """A user's VMs are in directories of the user's."""
+        nobody = 65534
+        home = self.run_dir / 'home'
+        home.mkdir()
+        self.run_dir.chmod(0o755)
+        spec = home / 'vm.toml'
+        spec.write_text(f'name = "vm"\n{SMALL}[[disk]]\nfile = "d.raw"\n'
+                        'create = "1M"\n')
+        for path in (home, spec):
+            os.chown(path, nobody, nobody)
+        before = ['setpriv', f'--reuid={nobody}', f'--regid={nobody}',
+                  '--clear-groups', 'env', '-u', 'NYX_RUN_DIR', '-u',
+                  'NYX_STATE_DIR', f'HOME={home}', f'XDG_RUNTIME_DIR={home}']
+
+        def nyx(*words):
+            return subprocess.run([*before, *self.words(*words)], text=True,
+                                  env=self._environment, capture_output=True,
+                                  timeout=SECONDS, check=False, cwd=home)
+        if nyx('--help').returncode:
+            self.skipTest('another user may not read the sources')
+        self.addCleanup(nyx, 'stop', 'vm', '--now')
+        done = nyx('run', '--detach', spec)
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        self.assertTrue((home / 'nyx' / 'vm' / 'qmp.sock').is_socket())
+        self.assertEqual((home / 'nyx' / 'vm').stat().st_mode & 0o777, 0o700)
+        self.assertIn('running', nyx('status', 'vm').stdout)
+        done = nyx('run', spec, '--set', 'name=other', '--set',
+                   'nic=[{type="bridge", bridge="nyxnone0"}]')
+        self.assertIn('run as root', done.stderr)
 
     def test_console(self):
         self.start('console = "socket"\n')

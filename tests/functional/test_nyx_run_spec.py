@@ -7,6 +7,7 @@ import re
 import subprocess
 import tomllib
 import unittest
+from datetime import datetime, timezone
 
 from nyxtest.nyxrun import EXAMPLES, RunCase
 from nyxtest.paths import QEMU
@@ -15,6 +16,7 @@ from nyxtest.paths import QEMU
 # pylint: disable=wrong-import-order,import-error
 from nyxcli.run import manual
 from nyxcli.run.loglevels import COMPONENTS, LEVELS, classify
+from nyxcli.run.logline import parse
 from nyxcli.run.position import Positions
 from nyxcli.run.schema import BY_NAME, SECTIONS, TOP
 
@@ -167,6 +169,34 @@ a = ["]", ']', "\\"" ]
             self.assertEqual(at.line(path), line, path)
 
 
+class LogLineTest(unittest.TestCase):
+    """What becomes of a line that QEMU says."""
+
+    WHEN = datetime(2026, 11, 20, 11, 50, 0, 112000, timezone.utc)
+
+    def test_levels(self):
+        for raw, level, component, text in (
+                ('qemu-kvm: -device x: no such', 'error', 'qemu',
+                 '-device x: no such'),
+                ('qemu-kvm: -mon x: warning: old', 'warn', 'qemu',
+                 '-mon x: warning: old'),
+                ('qemu-kvm: info: good', 'info', 'qemu', 'info: good'),
+                ('nyx_fault d: 1', 'warn', 'iommu', 'nyx_fault d: 1'),
+                ('nyx_msi_deliver 1', 'trace', 'interrupts',
+                 'nyx_msi_deliver 1'),
+                ('Bad write \x1b[2J', 'warn', 'guest', 'Bad write ?[2J')):
+            line = parse(raw, self.WHEN, 'qemu-kvm')
+            self.assertEqual((line.level, line.component, line.text),
+                             (level, component, text))
+            self.assertEqual(line.plain(), '2026-11-20T11:50:00.112+00:00 '
+                             f'{level:5} {component:10} {text}')
+
+    def test_colours(self):
+        line = parse('qemu-kvm: bad', self.WHEN, 'qemu-kvm')
+        self.assertEqual(line.coloured(), '\x1b[2m11:50:00.112\x1b[0m '
+                         '\x1b[1;31merror\x1b[0m qemu       bad')
+
+
 class SchemaTest(RunCase):
     """The schema, and QEMU and the manual, agree."""
 
@@ -221,6 +251,24 @@ class SchemaTest(RunCase):
                                     f'{name}: {pattern}')
         ours = [event for event in text if event.startswith('nyx_')]
         self.assertEqual([event for event in ours if not classify(event)], [])
+
+    def test_vhost_user_devices_have_the_properties(self):
+        """Also of servers that no test starts."""
+        spec = self.spec(''.join(
+            f'[[vhost-user]]\nkind = "{kind}"\nsocket = "s"\nqueues = 2\n'
+            for kind in ('blk', 'net', 'fs')) + 'tag = "t"\n')
+        plan = json.loads(self.says('run', '--print', '--json', spec))
+        seen = set()
+        for word in plan['command']:
+            if ',id=vhost-user' not in word or ',bus=' not in word:
+                continue
+            driver, *properties = word.split(',')
+            known = self.qemu_properties('-device', f'{driver},help')
+            self.assertLessEqual({p.split('=')[0] for p in properties} -
+                                 {'id', 'bus'}, set(known), driver)
+            seen.add(driver)
+        self.assertEqual(seen, {'vhost-user-blk-pci', 'vhost-user-fs-pci',
+                                'virtio-net-pci'})
 
     def test_manual_has_all_keys(self):
         text = manual.reference()
