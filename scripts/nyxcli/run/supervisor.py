@@ -6,10 +6,12 @@ import fcntl
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from ..errors import Gone, NyxError
 from ..rundir import listens
@@ -200,11 +202,11 @@ class Supervisor:
             self._lock = None
 
     def _end_tpm(self):
-        """swtpm goes with QEMU, unless QEMU never came."""
-        path = self._host.run / 'tpm.pid'
-        if self._process or not path.exists():
-            return
+        """swtpm goes with QEMU by itself, unless QEMU never came to it."""
         try:
-            os.kill(int(path.read_text()), 15)
+            number = int((self._host.run / 'tpm.pid').read_text())
+            comm = Path(f'/proc/{number}/comm').read_text().strip()
+            if comm == 'xswtpm':
+                os.kill(number, signal.SIGTERM)
         except (OSError, ValueError):
             pass                # it has gone

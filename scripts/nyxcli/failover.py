@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""nyx failover: go on from the newest complete checkpoint.
+
+The images have to be where both hosts see them. QEMU's locks on them are the
+fence: as long as another QEMU has one open to write, nothing is started.
+"""
+
+import json
+import subprocess
+
+from .checkpoint import TAG
+from .errors import NyxError
+from .options import command
+from .output import print_json
+
+
+def _snapshots(tool, image):
+    """Tags of the snapshots of an image that nobody writes to."""
+    done = subprocess.run(
+        [str(tool), 'info', '--output=json', str(image)], text=True,
+        capture_output=True, check=False)
+    if done.returncode:
+        why = done.stderr.strip().splitlines()
+        if any('lock' in line for line in why):
+            raise NyxError(f'{image} is in use, so the VM still runs '
+                           'somewhere; end it there first.')
+        text = why[-1].rstrip('.') if why else 'qemu-img does not say why'
+        raise NyxError(f'{image} cannot be read: '
+                       f'{text.removeprefix("qemu-img: ")}.')
+    found = json.loads(done.stdout).get('snapshots', [])
+    return {snapshot['name']: snapshot for snapshot in found}
+
+
+def _images(spec):
+    return [disk['file'] for disk in spec['disk']
+            if not disk['cdrom'] and not disk['read-only']]
+
+
+def newest(spec, tool):
+    """The newest checkpoint that is on each disk, and its size of memory."""
+    images = _images(spec)
+    if not images:
+        raise NyxError(f'"{spec["name"]}" has no disk that a checkpoint could '
+                       'be on.')
+    lists = [_snapshots(tool, image) for image in images]
+    tags = [tag for tag in lists[0] if TAG.fullmatch(tag)
+            and all(tag in each for each in lists)
+            and any(each[tag]['vm-state-size'] for each in lists)]
+    if not tags:
+        raise NyxError(f'the disks of "{spec["name"]}" have no complete '
+                       'checkpoint; "nyx checkpoint" makes them while it '
+                       'runs.')
+    return max(tags)
+
+
+def _run(options):
+    # pylint: disable=import-outside-toplevel
+    from .run.host import Host
+    from .run.spec import load
+    spec = load(options.spec, options.set)
+    tag = newest(spec, Host(spec).image_tool)
+    if options.dry_run:
+        if options.json:
+            print_json({'vm': spec['name'], 'checkpoint': tag})
+        else:
+            print(tag)
+        return None
+    if not options.json:
+        print(f'{spec["name"]} goes on from {tag}', flush=True)
+    return _start(options, tag)
+
+
+def _start(options, tag):
+    # pylint: disable=import-outside-toplevel,cyclic-import
+    from .main import main
+    words = ['run', options.spec, '--set', f'snapshot.load={tag}']
+    for change in options.set:
+        words += ['--set', change]
+    if options.detach:
+        words.append('--detach')
+    return main(words)
+
+
+def add(commands):
+    """Add the subcommand."""
+    parser = command(
+        commands, 'failover', _run, 'go on from the newest complete '
+        'checkpoint of a VM', 'On the host that takes over, or, for the way '
+        'back, on the one that had it. The images have to be where both see '
+        'them; as long as a QEMU has one open, nothing is started. Then all '
+        'is as with "nyx run".')
+    parser.add_argument('spec', metavar='SPEC.toml',
+                        help='the description, as for "nyx run"')
+    parser.add_argument('--set', metavar='KEY=VALUE', action='append',
+                        default=[], help='another value than the description '
+                        'has')
+    parser.add_argument('--detach', action='store_true',
+                        help='come back when the guest runs')
+    parser.add_argument('--dry-run', action='store_true',
+                        help='only say which checkpoint it is')
