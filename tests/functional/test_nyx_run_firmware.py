@@ -3,8 +3,10 @@
 """nyx run: UEFI, Secure Boot, TPM, with OVMF and swtpm of Debian."""
 
 import os
+import select
 import shutil
 import unittest
+from pathlib import Path
 
 from nyxtest.nyxrun import RunCase
 
@@ -89,6 +91,35 @@ class FirmwareTest(RunCase):
         self.assertEqual(done.returncode, 1, done.stdout)
         self.assertEqual(self.left_behind('other'), [])
         self.assertEqual(guest.qmp('query-status')['status'], 'running')
+
+    @unittest.skipUnless(have('swtpm'), 'the package swtpm is missing')
+    def test_no_tpm_is_left(self):
+        """However early QEMU ends, swtpm does not stay."""
+        for change in ('machine.stage1-options={nonesuch = 1}',
+                       'qemu.arguments=["-nonesuch"]',
+                       'cpus.model=nonesuch'):
+            self.fails('run', '--detach', self.spec('memory = "64M"\n'),
+                       '--set', 'tpm=true', '--set', 'machine.accel=tcg',
+                       '--set', 'machine.stage1=intel', '--set', change)
+            self.assertEqual(self.left_behind('vm'), [])
+            mine = str(self.run_dir).encode()
+            for path in Path('/proc').glob('[0-9]*/cmdline'):
+                try:
+                    text = path.read_bytes()
+                except OSError:
+                    continue
+                if text.startswith(b'/usr/bin/swtpm') and mine in text:
+                    self.await_end(int(path.parent.name))
+
+    def await_end(self, number):
+        """A process that is about to end does so."""
+        try:
+            process = os.pidfd_open(number)
+        except ProcessLookupError:
+            return
+        self.addCleanup(os.close, process)
+        self.assertTrue(select.select([process], [], [], 30)[0],
+                        'swtpm is left')
 
     def test_variables_as_qcow2(self):
         """So that the VM can have internal snapshots."""

@@ -24,7 +24,7 @@ JOINED = {'secure': {'ua-disk0': 'system'},
           'window': {'dma': 'cage'}, 'first': {}, 'operated': {}}
 
 
-class XmlCase(RunCase):
+class _XmlCase(RunCase):
     """Domains of all examples."""
 
     def xml(self, name, *words):
@@ -34,7 +34,7 @@ class XmlCase(RunCase):
         return path
 
 
-class SchemaTest(XmlCase):
+class SchemaTest(_XmlCase):
     """libvirt's own schema."""
 
     @unittest.skipUnless(shutil.which('virt-xml-validate'),
@@ -61,7 +61,7 @@ class SchemaTest(XmlCase):
 
 
 @needs_libvirt
-class LibvirtTest(XmlCase):
+class LibvirtTest(_XmlCase):
     """A libvirtd that defines and starts them."""
 
     def setUp(self):

@@ -206,7 +206,7 @@ class Supervisor:
         try:
             number = int((self._host.run / 'tpm.pid').read_text())
             comm = Path(f'/proc/{number}/comm').read_text().strip()
-            if comm == 'xswtpm':
+            if comm == 'swtpm':
                 os.kill(number, signal.SIGTERM)
         except (OSError, ValueError):
             pass                # it has gone
