@@ -16,25 +16,25 @@ class JobFailed(NyxTestError):
     """What the job said."""
 
 
-def snapshot_disk(path, size='256M'):
-    """Make a qcow2 image; arguments for a disk that snapshots go to."""
+def snapshot_disk(path, size='256M', node=NODE):
+    """Make a qcow2 image; arguments for it as block node."""
     path.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([BUILD / 'qemu-img', 'create', '-q', '-f', 'qcow2',
                     path, size], check=True)
-    return ('-blockdev', f'qcow2,node-name={NODE},discard=unmap,'
+    return ('-blockdev', f'qcow2,node-name={node},discard=unmap,'
             f'file.driver=file,file.filename={path}')
 
 
-def snapshot(vm, what, tag):
+def snapshot(vm, what, tag, nodes=(NODE,)):
     """snapshot-save, snapshot-load or snapshot-delete; JobFailed if it fails.
 
-    what: save, load or delete.
+    what: save, load or delete. nodes: of all disks; the first has the rest, too.
     """
     command = vm.monitor.command
     job = f'{what}-{tag}'
-    where = {'devices': [NODE]}
+    where = {'devices': list(nodes)}
     if what != 'delete':
-        where['vmstate'] = NODE
+        where['vmstate'] = nodes[0]
     command(f'snapshot-{what}', job_id=job, tag=tag, **where)
     limit = time.monotonic() + SECONDS
     while True:

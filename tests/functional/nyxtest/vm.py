@@ -100,10 +100,11 @@ class VM:
             '-chardev', f'socket,id=agent,fd={serial}',
             '-serial', 'chardev:agent', *self.arguments]
 
-    def start(self, seconds=BOOT_SECONDS, incoming=None):
+    def start(self, seconds=BOOT_SECONDS, incoming=None, snapshot=None):
         """Start QEMU and wait until the guest takes commands.
 
-        With incoming, QEMU waits there for the guest of another VM instead.
+        With incoming, QEMU waits there for the guest of another VM instead; with
+        snapshot, the guest goes on from there.
         """
         if not QEMU.exists():
             raise NyxTestError(f'{QEMU} is missing; run "make" first, or set '
@@ -117,6 +118,8 @@ class VM:
             command = self._command(*fds)
             if incoming:
                 command += ['-incoming', incoming]
+            if snapshot:
+                command += ['-loadvm', snapshot]
             (self.run_folder / 'command').write_text(_shell_text(command))
             try:
                 self._process = subprocess.Popen(
@@ -129,7 +132,7 @@ class VM:
         self.agent = Agent(serial)
         try:
             self.monitor = Monitor(qmp)
-            if not incoming:
+            if not incoming and not snapshot:
                 self.agent.wait_ready(seconds)
         except (EOFError, OSError, NyxTestError) as err:
             raise self._explain(err) from err
