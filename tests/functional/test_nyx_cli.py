@@ -311,7 +311,8 @@ class WordsTest(CliCase):
         if not shutil.which('systemd-analyze'):
             raise unittest.SkipTest('systemd-analyze is not installed')
         for unit in (ROOT / 'scripts' / 'systemd').iterdir():
-            text = unit.read_text().replace('@BINDIR@', '/usr/bin')
+            text = unit.read_text().replace('@BINDIR@/nyx',
+                                            str(ROOT / 'scripts' / 'nyx'))
             (self.run_dir / unit.name).write_text(text)
         units = sorted(str(path) for path in self.run_dir.glob('nyx-*.*'))
         done = subprocess.run(
