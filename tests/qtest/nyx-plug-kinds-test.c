@@ -404,20 +404,22 @@ static Holdings await_same(NyxTest *t, const Holdings *before)
     return now;
 }
 
-static NyxTest *start(const NyxSlot *slot)
+static NyxTest *start(const NyxSlot *slot, const char *stage1)
 {
-    return nyx_test_start("nyx-pc,unplug-timeout-ms=0,max-recoveries=0",
-                          "-m maxmem=1G,slots=1 " BACKENDS DOMAINS "%s",
-                          slot->options);
+    g_autofree char *machine = g_strdup_printf("nyx-pc,stage1=%s,"
+                                               "unplug-timeout-ms=0,"
+                                               "max-recoveries=0", stage1);
+
+    return nyx_test_start(machine, "-m maxmem=1G,slots=1 " BACKENDS DOMAINS
+                          "%s", slot->options);
 }
 
 /*
  * Twice: in the first pass QEMU may make what it makes once.
  */
-static void test_all(const void *opaque)
+static void test_all(const NyxSlot *slot, const char *stage1)
 {
-    const NyxSlot *slot = opaque;
-    NyxTest *t = start(slot);
+    NyxTest *t = start(slot, stage1);
     Holdings first, last;
     unsigned visited;
 
@@ -432,8 +434,20 @@ static void test_all(const void *opaque)
     nyx_test_quit(t);
 }
 
+static void test_slot(const void *slot)
+{
+    test_all(slot, "none");
+}
+
+static void test_stage1(const void *stage1)
+{
+    test_all(&nyx_slots[NYX_SLOTS - 2], stage1);
+}
+
 int main(int argc, char **argv)
 {
+    static const char *const stages[] = { "intel", "amd", "virtio" };
+
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < NYX_SLOTS; i++) {
         /* Most kinds are for PCIe. */
@@ -441,8 +455,14 @@ int main(int argc, char **argv)
             g_autofree char *path = g_strdup_printf("/nyx/plug-kinds/%s",
                                                     nyx_slots[i].name);
 
-            qtest_add_data_func(path, &nyx_slots[i], test_all);
+            qtest_add_data_func(path, &nyx_slots[i], test_slot);
         }
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(stages); i++) {
+        g_autofree char *path = g_strconcat("/nyx/plug-kinds/stage1-",
+                                            stages[i], NULL);
+
+        qtest_add_data_func(path, stages[i], test_stage1);
     }
     return g_test_run();
 }

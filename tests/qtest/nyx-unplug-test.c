@@ -406,6 +406,36 @@ static void test_below_bridge(void)
     nyx_test_quit(t);
 }
 
+/*
+ * Both sides of a migration have the same devices until it is over.  Another
+ * device, which stays, tells that the time is.
+ */
+static void test_migration(void)
+{
+    const NyxSlot *c = &nyx_slots[2];
+    NyxTest *t = nyx_test_start("nyx-pc,unplug-timeout-ms=3000", "%s "
+                                "-device pcie-root-port,id=other,addr=6,"
+                                "chassis=6", c->options);
+    Steps *s = watch_steps(t);
+
+    nyx_ram_fill(t);
+    plug(t, c, "a");
+    nyx_quarantine(t, "a");
+    qtest_qmp_device_add(t->qts, "nyx-testdev", "clock", "{ 'bus': 'other' }");
+    device_del(t, "a");
+    device_del(t, "clock");
+    nyx_qmp(t, "{ 'execute': 'migrate-set-parameters',"
+            "  'arguments': { 'max-bandwidth': 4096 } }");
+    nyx_qmp(t, "{ 'execute': 'migrate',"
+            "  'arguments': { 'uri': 'exec:cat >/dev/null' } }");
+    await_steps(s, "a:requested:quarantined clock:requested:operational "
+                "clock:waiting:operational ", 0);
+    nyx_qmp(t, "{ 'execute': 'migrate_cancel' }");
+    await_steps(s, "a:forced:quarantined a:removed:quarantined ", 1);
+    stop_watching(s);
+    nyx_test_quit(t);
+}
+
 static void add_for_each(const char *name, GTestDataFunc test)
 {
     for (unsigned i = 0; i < NYX_SLOTS; i++) {
@@ -429,5 +459,6 @@ int main(int argc, char **argv)
     qtest_add_func("/nyx/unplug/power-off", test_power_off);
     qtest_add_func("/nyx/unplug/refused", test_refused);
     qtest_add_func("/nyx/unplug/below-bridge", test_below_bridge);
+    qtest_add_func("/nyx/unplug/migration", test_migration);
     return g_test_run();
 }
