@@ -235,13 +235,16 @@ class MigrationTest(RunCase):
     """A spec that waits for a guest gets one."""
 
     def test_moves(self):
-        spec = self.spec('memory = "256M"\n')
-        guest = self.boot(spec, 'vm')
-        there = self.spec('memory = "256M"\n', 'there')
+        text = 'memory = "256M"\ntpm = true\n' if shutil.which('swtpm') \
+            else 'memory = "256M"\n'
+        guest = self.boot(self.spec(text), 'vm')
+        there = self.spec(text, 'there')
         way = f'unix:{self.run_dir}/way'
         target = self.launch(there, 'there', '--set', f'migration={way}')
         self.assertEqual(target.qmp('query-status')['status'], 'inmigrate')
         guest.agent.check('echo kept >/tmp/mark')
+        pcr = 'cat /sys/class/tpm/tpm0/pcr-sha256/0; true'
+        before = guest.agent.check(pcr)
         guest.qmp('migrate', uri=way)
         # pylint: disable=import-error,import-outside-toplevel
         from nyxcli.vm import connect
@@ -251,6 +254,7 @@ class MigrationTest(RunCase):
                     if event['event'] == 'RESUME':
                         break
         self.assertEqual(target.agent.check('cat /tmp/mark'), 'kept')
+        self.assertEqual(target.agent.check(pcr), before)
         self.assertEqual(target.qmp('query-status')['status'], 'running')
 
 
