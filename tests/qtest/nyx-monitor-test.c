@@ -147,7 +147,8 @@ static void test_introspection(void)
         "query-nyx-iommu", "query-nyx-domains", "query-nyx-devices",
         "query-nyx-faults", "nyx-assign-device", "nyx-map", "nyx-unmap",
         "nyx-quarantine-device", "nyx-recover-device", "nyx-set-policy",
-        "nyx-inject-fault", "nyx-dump", "NYX_DMA_FAULT", "NYX_DEVICE_STATE",
+        "nyx-inject-fault", "nyx-dump", "query-nyx-latency", "query-nyx-net",
+        "NYX_DMA_FAULT", "NYX_DEVICE_STATE",
         "NYX_FAULT_LIMIT",
     };
     NyxTest *t = start("q35");
