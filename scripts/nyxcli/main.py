@@ -26,12 +26,15 @@ class Parser(argparse.ArgumentParser):
                           message)
         if match:
             word, choices = match.groups()
-            known = re.findall(r"'([^']*)'", choices)
+            # Python 3.13 leaves the quotes away.
+            known = [choice.strip("'") for choice in choices.split(', ')]
             close = difflib.get_close_matches(word, known, 1)
             hint = f'did you mean "{close[0]}"?' if close else \
                 f'there are {", ".join(known)}.'
             what = message.split(':')[0].removeprefix('argument ')
-            message = f'"{word}" is no {what}; {hint}'
+            wrong = f'"{word}" cannot be {what}' if what.startswith('-') \
+                else f'there is no {what.lower()} "{word}"'
+            message = f'{wrong}; {hint}'
         else:
             message = f'{message}; see "{self.prog} --help".'
         print(f'nyx: {message}', file=sys.stderr)
