@@ -355,8 +355,9 @@ class PendingTest(_StreamCase):
 
     def start_with(self, stream):
         self.path.write_bytes(stream.data)
-        vm = self.start(*ARGUMENTS, memory=MEMORY,
-                        incoming=f'file:{self.path}')
+        # Its events would be lost before the monitor is connected.
+        vm = self.start(*ARGUMENTS, memory=MEMORY, incoming='defer')
+        vm.monitor.command('migrate-incoming', uri=f'file:{self.path}')
         await_migration(vm, 'completed')
         return vm
 
