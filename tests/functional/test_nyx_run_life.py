@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Nyx contributors
 """nyx run: how VMs begin and end, and what is left of them."""
 
+import fcntl
 import json
 import os
 import re
@@ -121,6 +122,18 @@ class LifeTest(RunCase):
         self.assertEqual(process.wait(SECONDS), 1)
         self.assertIn('ended with signal SIGKILL', process.stderr.read())
         self.assert_cleared()
+
+    def test_qemu_dies_in_the_background(self):
+        """Nobody is there to be told, but the log."""
+        self.start()
+        about = self.about()
+        lock = open(self.run_dir / 'vm' / 'lock', 'rb')
+        self.addCleanup(lock.close)
+        os.kill(about['pid'], signal.SIGKILL)
+        fcntl.flock(lock, fcntl.LOCK_SH)        # nyx has it until it ends
+        self.assert_cleared()
+        self.assertIn('ended with signal SIGKILL',
+                      (self.run_dir / 'vm' / 'log').read_text())
 
     def test_nyx_dies(self):
         """The VM lives on, is found, and can be stopped and started anew."""

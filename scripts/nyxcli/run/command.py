@@ -62,20 +62,26 @@ def _supervise(spec, host, terminal, ready):
             supervisor.start()
             signals.only_note()
             ready(say)
-            status = _wait(supervisor, signals, say)
-            errors = [line.text for line in supervisor.log.last
-                      if line.level == 'error']
+            _check_status(_wait(supervisor, signals, say), spec, host,
+                          supervisor.log)
         except Interrupted:
             raise NyxError(f'starting "{spec["name"]}" was '
                            'interrupted.') from None
         finally:
             supervisor.end()
-    if status:
-        why = f': {errors[-1]}' if errors else ''
-        how = f'status {status}' if status > 0 else \
-            f'signal {signal.Signals(-status).name}'
-        raise NyxError(f'QEMU of "{spec["name"]}" ended with {how}{why}; see '
-                       f'{host.log}.')
+
+
+def _check_status(status, spec, host, log):
+    """NyxError, and a line of the log, if QEMU has not ended well."""
+    if status == 0:
+        return
+    errors = [line.text for line in log.last if line.level == 'error']
+    why = f': {errors[-1]}' if errors else ''
+    how = f'status {status}' if status > 0 else \
+        f'signal {signal.Signals(-status).name}'
+    text = f'QEMU of "{spec["name"]}" ended with {how}{why}'
+    log.say('error', text)
+    raise NyxError(f'{text}; see {host.log}.')
 
 
 def _foreground(spec, host):
@@ -88,10 +94,15 @@ def _foreground(spec, host):
 def _detached(spec, host):
     """The VM in a process of its own; returns when the guest runs."""
     read, write = os.pipe()
-    if os.fork():
+    child = os.fork()
+    if child:
         os.close(write)
         with os.fdopen(read) as answers:
-            answer = answers.read()
+            try:
+                answer = answers.read()
+            except KeyboardInterrupt:
+                os.kill(child, signal.SIGTERM)      # it clears up
+                raise
         if answer != 'ready':
             raise NyxError(answer or f'nyx ended while it started '
                            f'"{spec["name"]}".')

@@ -8,6 +8,7 @@ Defaults that depend on other keys are filled in here, too.
 import hashlib
 
 from .hint import did_you_mean
+from .schema import BY_NAME
 from .values import Ref, size_text
 
 # Ids that the machine and this command give to objects of their own.
@@ -63,7 +64,8 @@ def _check_ids(spec, problems):
 def _check_refs(spec, ids, problems):
     tables = [(section, (section.name, number), entry)
               for section, number, entry in spec.entries()]
-    for section, where, entry in tables + [_watchdog(spec)]:
+    tables.append((BY_NAME['watchdog'], ('watchdog',), spec['watchdog']))
+    for section, where, entry in tables:
         for key in section.keys:
             value = entry[key.name]
             if isinstance(key.type, Ref) and value is not None:
@@ -72,11 +74,6 @@ def _check_refs(spec, ids, problems):
                     problems.add((*where, key.name), f'there is no '
                                  f'[[{key.type.section}]] with id = "{value}"'
                                  f'{did_you_mean(value, known)}')
-
-
-def _watchdog(spec):
-    from .schema import BY_NAME     # pylint: disable=import-outside-toplevel
-    return BY_NAME['watchdog'], ('watchdog',), spec['watchdog']
 
 
 def _cpus(spec, problems):

@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Nyx contributors
 """What stands before the devices: memory, processors, firmware, clock."""
 
+from ..values import cpus_text
 from .element import child
 
 MACHINE = 'pc-q35-nyx-11.1'     # libvirt 9.0 does not get along with the alias
@@ -31,7 +32,6 @@ def memory(domain, spec):
 
 def processors(domain, spec):
     """<vcpu>, threads of disks, and where they run."""
-    from ..values import cpus_text  # pylint: disable=import-outside-toplevel
     cpus, threads = spec['cpus'], spec['iothread']
     most = cpus['max'] or cpus['count']
     child(domain, 'vcpu', most, placement='static',
