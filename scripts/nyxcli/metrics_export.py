@@ -82,6 +82,8 @@ def _iommu(out, vm, figures):
     out.add('gauge', 'domains', 'Isolation domains', iommu['domains'], vm=vm)
     out.add('gauge', 'devices', 'PCI functions behind the Nyx IOMMU',
             iommu['devices'], vm=vm)
+    out.add('gauge', 'restores', 'Times within the last hour that the policy '
+            'restored a snapshot', iommu['restores'], vm=vm)
     for name, text in (
             ('hits', 'Translations found in a cache (IOTLB)'),
             ('misses', 'Translations looked up in a table'),

@@ -114,6 +114,7 @@ class ValuesTest(MetricsCase):
         self.assertEqual(pick(found, 'nyx_faults_total', device='rogue',
                               type='unmapped'), [3])
         self.assertEqual(pick(found, 'nyx_quarantines_total'), [1])
+        self.assertEqual(pick(found, 'nyx_restores'), [0])
         self.assertEqual(pick(found, 'nyx_device_max_faults', device='calm'),
                          [3])
 
