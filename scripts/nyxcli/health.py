@@ -22,7 +22,7 @@ def state_dir():
     """Where the last report of each VM is kept."""
     chosen = os.environ.get('NYX_STATE_DIR')
     if chosen:
-        return Path(chosen).absolute()
+        return Path(chosen).absolute() / 'reports'
     if os.geteuid() == 0:
         return Path('/var/lib/nyx/reports')
     home = os.environ.get('XDG_STATE_HOME')

@@ -55,9 +55,14 @@ Ctrl-C.
 Where running VMs are found, instead of those below.
 .TP
 .B NYX_STATE_DIR
-Where
-.B nyx report
-keeps the last report of each VM.
+Where that is kept which outlives VMs, instead of /var/lib/nyx or
+.IR $XDG_STATE_HOME/nyx .
+.TP
+.B NYX_QEMU
+The QEMU that
+.B nyx run
+starts, instead of the one that came with
+.BR nyx .
 .TP
 .B LIBVIRT_DEFAULT_URI
 The libvirt that is asked for domains; see
@@ -69,13 +74,16 @@ Of a VM of root: qmp.sock, metrics.sock, events.sock, console.sock, qemu.pid,
 spec.json, log. Others have
 .IR $XDG_RUNTIME_DIR/nyx .
 .TP
-.I /var/lib/nyx/reports
-The last report of each VM of root. Others have
-.IR $XDG_STATE_HOME/nyx/reports .
+.I /var/lib/nyx
+The UEFI variables and TPM of each VM of root, and, in reports, its last
+report. Others have
+.IR $XDG_STATE_HOME/nyx .
 .TP
 .I /etc/default/nyx
 .B NYX_REPORT_MAIL
-is where the systemd timer nyx-report.timer mails the daily report to.
+is where the systemd timer nyx-report.timer mails the daily report to,
+.B NYX_CHECKPOINT_EVERY
+how often the unit nyx-checkpoint@VM.service takes a checkpoint.
 .SH EXAMPLES
 .TP
 .B nyx devices

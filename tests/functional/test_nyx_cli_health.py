@@ -180,7 +180,8 @@ class ReportTest(CliCase):
         self.assertEqual(done.returncode, 1)
         self.assertEqual([each['status'] for each in json.loads(done.stdout)],
                          ['running', 'not answering'])
-        self.assertFalse((self.kept / 'gone.json').exists())
+        self.assertEqual([path.name for path in
+                          (self.kept / 'reports').iterdir()], ['web.json'])
 
     def test_none(self):
         self.assertIn('No VM is running.', self.says('report'))

@@ -23,6 +23,9 @@ from .steps import steps
 from .supervisor import Supervisor
 
 
+LAST_LINES_SECONDS = 5
+
+
 def _terminal(spec):
     """Where log lines go to beside the log."""
     colour = sys.stderr.isatty() and not os.environ.get('NO_COLOR')
@@ -75,6 +78,7 @@ def _check_status(status, spec, host, log):
     """NyxError, and a line of the log, if QEMU has not ended well."""
     if status == 0:
         return
+    log.join(LAST_LINES_SECONDS)
     errors = [line.text for line in log.last if line.level == 'error']
     why = f': {errors[-1]}' if errors else ''
     how = f'status {status}' if status > 0 else \
