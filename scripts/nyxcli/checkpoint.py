@@ -86,6 +86,7 @@ def _stale(nodes, keep):
 
 def take(vm, keep):
     """One more; what it was like. The oldest go when it is complete."""
+    vm.not_by_libvirt(f'virsh snapshot-create {vm.name}')
     nodes = _disks(vm)
     tag, began = new_tag(), time.monotonic()
     names = list(nodes)

@@ -68,6 +68,7 @@ def _listen(there, options):
 def _begin(options):
     """Start it; the name of the VM."""
     with connect(options.vm) as vm:
+        vm.not_by_libvirt(f'virsh migrate --live {vm.name} DESTINATION')
         if options.into is None:
             _check(vm, None)
             uri = options.uri
@@ -122,6 +123,7 @@ def _watch(options):
 def _cancel(options):
     with connect(options.vm) as vm:
         name = vm.name
+        vm.not_by_libvirt(f'virsh domjobabort {name}')
         before = vm.execute('query-migrate').get('status', 'none')
         if before in ('none', 'completed', 'failed', 'cancelled'):
             raise NyxError(f'{name} is not migrating, so there is nothing to '

@@ -56,7 +56,7 @@ class QmpMonitor:
                       CONNECT_SECONDS)
         except asyncio.TimeoutError:
             raise NyxError(
-                f'{self.name} does not answer on {path} since '
+                f'{self.name} has not answered on {path} for '
                 f'{CONNECT_SECONDS} s; another program keeps that socket '
                 'busy, or QEMU hangs.') from None
         except (QMPError, OSError, EOFError) as err:

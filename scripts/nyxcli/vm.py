@@ -26,6 +26,12 @@ class Vm:
         """Whether commands and events go through libvirt."""
         return isinstance(self._monitor, virsh.LibvirtMonitor)
 
+    def not_by_libvirt(self, instead):
+        """NyxError if libvirt would not know of what is to be done."""
+        if self.of_libvirt:
+            raise NyxError(f'{self.name} is a domain of libvirt, which has to '
+                           f'do that itself; use "{instead}".')
+
     def execute(self, command, _seconds=COMMAND_SECONDS, **arguments):
         """Run a QMP command and return its result.
 

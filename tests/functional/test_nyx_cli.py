@@ -4,6 +4,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -222,6 +223,15 @@ class FindTest(CliCase):
             self.assertIsNone(second.poll())
         self.assertEqual(json.loads(second.communicate(timeout=60)[0])['vm'],
                          'web')
+
+    def test_hangs(self):
+        """A QEMU that does not run is told from one that is gone."""
+        vm = self.start('web')
+        vm.process.send_signal(signal.SIGSTOP)
+        self.assert_fails('has not answered', 'devices', 'web')
+        self.assertEqual(self.json('status')[0]['status'], 'not answering')
+        vm.process.send_signal(signal.SIGCONT)
+        self.assertEqual(self.json('status')[0]['status'], 'running')
 
     def test_other_machine(self):
         """A VM without the Nyx IOMMU is said to have none."""

@@ -122,6 +122,11 @@ class LibvirtTest(unittest.TestCase):
         done = self.nyx('quarantine', 'nic', '--vm', 'lvweb')
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"^nyx: lvweb refused .*'nic'.*\n$")
+        for words in (('migrate', 'start', '--vm', 'lvweb', 'tcp:x:1'),
+                      ('checkpoint', 'lvweb')):
+            done = self.nyx(*words)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn('use "virsh ', done.stderr)
         done = self.nyx('status', 'lvwep')
         self.assertIn('did you mean "lvweb"?', done.stderr)
 
