@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""libvirtd of Debian, in a namespace of its own: the host's is not touched."""
+"""libvirtd of Debian, in a namespace of its own: the host's is not touched.
+
+Several at once are several hosts, with names of their own.
+"""
 
 import os
 import shutil
 import subprocess
 import tempfile
 import unittest
+import uuid
+from pathlib import Path
 
 from .errors import NyxTestError
 
 FOLDERS = ('/run/libvirt', '/var/lib/libvirt', '/var/cache/libvirt',
            '/var/log/libvirt', '/etc/libvirt')
+SOCKET = '/run/libvirt/libvirt-sock'
 # Nobody but root may read the tests' folders, and there are no cgroups.
 CONFIG = '''stdio_handler = "file"
 user = "root"
@@ -26,7 +32,9 @@ for folder in {folders}; do
 done
 mkdir -p /var/lib/libvirt/swtpm
 printf '%s' '{config}' >/etc/libvirt/qemu.conf
-exec libvirtd --timeout 600
+printf 'host_uuid = "%s"\n' {uuid} >/etc/libvirt/libvirtd.conf
+hostname {name}
+exec libvirtd --timeout 600 --pid-file /run/libvirt/libvirtd.pid
 '''
 START_SECONDS = 60
 SECONDS = 120
@@ -43,13 +51,17 @@ def needs_libvirt(test):
 
 
 class Libvirtd:
-    """Runs until stop(); virsh() talks to it."""
+    """Runs until stop(); virsh() talks to it.
 
-    def __init__(self):
+    A guest can move from one to another if their names differ.
+    """
+
+    def __init__(self, name='nyxhost'):
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            ['unshare', '--mount', 'sh', '-c', SCRIPT.format(
-                folders=' '.join(FOLDERS), config=CONFIG)],
+            ['unshare', '--mount', '--uts', 'sh', '-c', SCRIPT.format(
+                folders=' '.join(FOLDERS), config=CONFIG, name=name,
+                uuid=uuid.uuid4())],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
         try:
             self._await()
@@ -58,7 +70,7 @@ class Libvirtd:
             raise
 
     def _await(self):
-        socket = f'/proc/{self._process.pid}/root/run/libvirt/libvirt-sock'
+        socket = self.path(SOCKET)
         for _ in range(START_SECONDS * 10):
             try:
                 self._process.wait(0.1)
@@ -66,9 +78,18 @@ class Libvirtd:
                 raise NyxTestError('libvirtd ended: '
                                    f'{self._log.read()[-500:].decode()}')
             except subprocess.TimeoutExpired:
-                if os.path.exists(socket):
+                if socket.exists():
                     return
         raise NyxTestError('libvirtd did not start in time.')
+
+    def path(self, name):
+        """Where a file of its is for others."""
+        return Path(f'/proc/{self._process.pid}/root{name}')
+
+    @property
+    def uri(self):
+        """For a virsh that is not its own."""
+        return f'qemu+unix:///system?socket={self.path(SOCKET)}'
 
     def virsh(self, *words, **more):
         """A finished command; its returncode, stdout and stderr."""
