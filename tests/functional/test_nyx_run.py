@@ -150,7 +150,8 @@ class BridgeTest(RunCase):
                           modules=['virtio_net'])
         self.assertEqual(len(self.members()), 2)
         guest.agent.check('ip link set eth0 up; '
-                          'ip addr add 203.0.113.2/24 dev eth0; ping -c 3 -W 10 203.0.113.1')
+                          'ip addr add 203.0.113.2/24 dev eth0; '
+                          'ping -c 3 -W 10 203.0.113.1')
         self.assert_unharmed(guest)
         self.says('stop', 'bridge', '--now')
         self.assertEqual(self.members(), [])
