@@ -3,6 +3,7 @@
 """scripts/nyx: what it shows and changes is what QMP says."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -241,6 +242,18 @@ class FindTest(CliCase):
         self.assertEqual(self.says('devices'),
                          'No device is behind the Nyx IOMMU.\n')
 
+    def wait_for_sockets(self, process):
+        """Until a process has connected to something, or ended."""
+        folder = f'/proc/{process.pid}/fd'
+        while process.poll() is None:
+            try:
+                if any(os.readlink(f'{folder}/{name}').startswith('socket:')
+                       for name in os.listdir(folder)):
+                    return
+            except OSError:
+                pass                # a file was closed meanwhile
+            threading.Event().wait(0.01)
+
     def test_goes_away(self):
         """The VM ends while a command waits for its answer."""
         vm = self.start('web', '-S')
@@ -249,7 +262,7 @@ class FindTest(CliCase):
             sock.connect(str(path))
             sock.recv(1)            # the command waits for its turn
             waiting = self.popen('devices', 'web')
-            threading.Event().wait(0.5)
+            self.wait_for_sockets(waiting)
             vm.process.kill()
             vm.process.wait()
         _, error = waiting.communicate(timeout=60)

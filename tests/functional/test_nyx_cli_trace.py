@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
 from pathlib import Path
 
 from nyxtest.case import GuestTest, needs_nyx
@@ -26,15 +25,11 @@ def start_trace(environment, *words):
         stderr=subprocess.PIPE)
 
 
-def await_listener(monitor):
-    """Until events.sock has a client that has gone through its greeting."""
-    for _ in range(SECONDS * 10):
-        if any('/events.sock' in chardev['filename'] and
-               not chardev['filename'].startswith('disconnected')
-               for chardev in monitor.command('query-chardev')):
-            return
-        threading.Event().wait(0.1)
-    raise AssertionError('nobody listens to events.sock')
+def await_watching(process):
+    """Until it has had its first look."""
+    line = process.stderr.readline()
+    if not line.startswith('Watching '):
+        raise AssertionError(line + process.stderr.read())
 
 
 @needs_nyx
@@ -58,9 +53,7 @@ class LinuxTest(GuestTest):
                                str(self.run_dir)}, *words)
         self.addCleanup(process.communicate)
         self.addCleanup(process.kill)
-        await_listener(self.vm.monitor)
-        # The first look is over when QMP commands of it were answered.
-        threading.Event().wait(1)
+        await_watching(process)
         return process
 
     def spans(self, process):
@@ -120,8 +113,7 @@ class MigrationTest(CliCase):
         tracing = start_trace(self.environment, 'migration', '--vm', 'here')
         self.addCleanup(tracing.communicate)
         self.addCleanup(tracing.kill)
-        await_listener(here.monitor)
-        threading.Event().wait(1)
+        await_watching(tracing)
         self.says('migrate', 'start', '--vm', 'here', '--into', 'there')
         info = await_migration(here, 'completed')
         out, error = tracing.communicate(timeout=60)
@@ -137,6 +129,10 @@ class MigrationTest(CliCase):
 
     def test_nothing_happens(self):
         self.start('web')
-        self.assert_fails('no boot of web was seen within 0.5 s', 'trace',
-                          'boot', '--seconds', '500ms')
+        done = self.nyx('trace', 'boot', '--seconds', '500ms')
+        self.assertEqual((done.returncode, done.stdout), (1, ''))
+        self.assertRegex(done.stderr, r'^Watching web; .*\n'
+                         r'nyx: no boot of web was seen within 0.5 s; .*\n$')
+        self.assert_fails('--reset begins a boot', 'trace', 'hotplug',
+                          '--reset')
         self.assert_fails('did you mean "boot"', 'trace', 'boott', status=2)

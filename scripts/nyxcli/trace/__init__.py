@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Nyx contributors
 """nyx trace: how long the parts of an operation take."""
 
+import sys
 import time
 
 from ..errors import Gone, NyxError, Refused
@@ -32,6 +33,9 @@ def _moments(vm, options):
     """All that happens until the operation is over."""
     watcher = Watcher(vm, options.resolution)
     _prepare(vm, options)
+    if not options.reset:
+        print(f'Watching {vm.name}; begin the {options.operation} now.',
+              file=sys.stderr, flush=True)
     limit = time.monotonic() + options.seconds
     operation = OPERATIONS[options.operation]
     try:
@@ -63,6 +67,9 @@ def _show(spans):
 
 
 def _run(options):
+    if options.reset and options.operation != 'boot':
+        raise NyxError('--reset begins a boot; leave it out to trace a '
+                       f'{options.operation}.')
     with connect(options.vm, 'events') as vm:
         moments, name = _moments(vm, options), vm.name
     spans = OPERATIONS[options.operation].spans(moments)
@@ -93,7 +100,7 @@ def add(commands):
                         metavar='OPERATION', help=', '.join(OPERATIONS))
     vm_option(parser)
     parser.add_argument('--reset', action='store_true',
-                        help='for a boot: reset the VM')
+                        help='begin a boot: reset the VM')
     parser.add_argument('--seconds', metavar='TIME', type=seconds,
                         default=120, help='watch so long at most '
                         '(default: 120)')
