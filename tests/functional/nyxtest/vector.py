@@ -12,7 +12,7 @@ import lzma
 
 from qemu.qmp.qmp_client import ExecuteError
 
-from .migration import await_migration, state
+from .migration import await_migration, set_capabilities, state
 from .paths import ROOT
 from .qtest import QtestVM
 
@@ -24,12 +24,16 @@ CLOCK_NS = 10 ** 9
 ARGUMENTS = (
     '-object', 'nyx-domain,id=win,isolation=shared,default-map=none',
     '-object', 'nyx-domain,id=open,isolation=shared,max-faults=7',
+    '-object', 'nyx-domain,id=torn,isolation=shared,default-map=none,'
+               'large-pages=off,on-recovery-limit=unplug',
+    '-object', 'nyx-domain,id=peers,isolation=shared,peer-to-peer=on',
     '-device', 'nyx-testdev,id=dev,addr=6,nyx-domain=win',
     '-device', 'e1000e,id=nic,addr=8,romfile=',
     '-device', 'virtio-rng-pci,id=rng,addr=9',
     '-device', 'nyx-root-port,id=rp,addr=10,chassis=1',
     '-device', 'e1000e,id=below,bus=rp,romfile=',
-    '-device', 'e1000,id=spent,addr=11,romfile=')
+    '-device', 'e1000,id=spent,addr=11,romfile=',
+    '-device', 'nyx-testdev,id=peer,addr=12,nyx-domain=peers')
 QUERIES = ('query-nyx-domains', 'query-nyx-devices', 'query-nyx-faults')
 
 
@@ -62,6 +66,11 @@ def _populate(vm):
                                     (1 << 40, 0x40000, 0x1000, 'w')):
         command('nyx-map', domain='win', iova=iova, gpa=gpa, size=size,
                 access=access)
+    for page in range(300):
+        command('nyx-map', domain='torn', iova=page * 3 << 12,
+                gpa=page * 37 % 128 << 12, size=0x1000,
+                access=('r', 'w', 'rw')[page % 3])
+    command('nyx-unmap', domain='peers', iova=0x100000, size=0x3000)
     command('nyx-inject-fault', device='dev', address=0x5000, access='w',
             count=3)
     command('nyx-inject-fault', device='dev', address=0x9000, access='r')
@@ -70,7 +79,10 @@ def _populate(vm):
     command('nyx-recover-device', device='nic')
     command('nyx-assign-device', device='nic', domain='open')
     command('nyx-set-policy', device='dev', max_faults=100,
-            fault_window_ms=5000, scope='domain')
+            fault_window_ms=5000, scope='domain',
+            on_recovery_limit='pause-vm')
+    command('nyx-set-policy', device='peer', on_fault_limit='restore-snapshot',
+            recovery='auto')
     command('nyx-set-policy', device='spent', max_recoveries=0,
             on_fault_limit='report', count_stage1=False)
     for name in 'rng', 'below', 'spent':
@@ -81,13 +93,28 @@ def _populate(vm):
         pass
 
 
+def _change(command):
+    """What tables become when they have been sent ahead."""
+    command('nyx-unmap', domain='torn', iova=0x3000, size=0x1000)
+    command('nyx-map', domain='torn', iova=0x4000, gpa=0x50000, size=0x2000,
+            access='rw')
+    command('nyx-map', domain='win', iova=1 << 44, gpa=0x40000, size=0x1000,
+            access='rw')
+    command('nyx-unmap', domain='open', iova=0x80000, size=0x1000)
+
+
 def make(name, options, folder):
     """Write a vector of this build; returns its path."""
     vm = start(folder, options, *ARGUMENTS)
     try:
         _populate(vm)
         stream = folder / 'stream'
-        vm.monitor.command('migrate', uri=f'file:{stream}')
+        command = vm.monitor.command
+        set_capabilities(vm, 'pause-before-switchover')
+        command('migrate', uri=f'file:{stream}')
+        await_migration(vm, 'pre-switchover')
+        _change(command)
+        command('migrate-continue', state='pre-switchover')
         await_migration(vm, 'completed')
         vector = {'version': vm.monitor.command('query-version')['qemu'],
                   'options': list(options), 'arguments': ARGUMENTS,
