@@ -10,6 +10,7 @@
 #include "configuration.h"
 #include "digest.h"
 #include "nyx/hw/iommu-nyx/departure.h"
+#include "nyx/hw/iommu-nyx/vfio-migration.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-migration.h"
 #include "qapi/qapi-commands-nyx.h"
@@ -84,6 +85,9 @@ qmp_query_nyx_migration(NyxMigrationConfiguration *destination, Error **errp)
         return NULL;
     }
     info = g_new0(NyxMigrationInfo, 1);
+    if (iommu) {
+        nyx_vfio_migration_refresh(iommu);
+    }
     ask_qemu(info);
     if (iommu) {
         info->configuration = nyx_configuration_of(iommu);

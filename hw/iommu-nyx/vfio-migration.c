@@ -114,6 +114,20 @@ void nyx_vfio_migration_view_changed(NyxEndpoint *ep)
     }
 }
 
+void nyx_vfio_migration_refresh(NyxIommu *iommu)
+{
+    NyxEndpoint *ep;
+    NyxFunction *fn;
+
+    QTAILQ_FOREACH(ep, &iommu->endpoints, link) {
+        QTAILQ_FOREACH(fn, &ep->functions, link) {
+            if (fn->migratable) {
+                update_blocker(fn, view_of(fn));
+            }
+        }
+    }
+}
+
 bool nyx_vfio_migration_is_all(NyxEndpoint *ep)
 {
     NyxFunction *fn;

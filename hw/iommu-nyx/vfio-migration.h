@@ -29,6 +29,9 @@ void nyx_vfio_migration_view_changed(NyxEndpoint *ep);
 /* Has it no device but such ones?  Then it has no use for the trap. */
 bool nyx_vfio_migration_is_all(NyxEndpoint *ep);
 
+/* Add blockers that could not be added while a migration was running. */
+void nyx_vfio_migration_refresh(NyxIommu *iommu);
+
 /* The device goes. */
 void nyx_vfio_migration_forget(NyxFunction *fn);
 

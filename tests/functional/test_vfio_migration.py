@@ -249,6 +249,9 @@ class _MttyTest(NestedTest):
         source.monitor.command('migrate', uri='file:/run/inner/refused')
         info = await_migration(source, 'failed', seconds=SECONDS)
         self.assertIn("'tty' cannot migrate while", info['error-desc'])
+        self.assertEqual(len(self.obstacles(source)), 1)
+        translate(source, False)
+        self.assertEqual(self.obstacles(source), [])
 
 
 class Type1Test(_MttyTest):
