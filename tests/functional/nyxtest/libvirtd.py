@@ -14,6 +14,7 @@ import uuid
 from pathlib import Path
 
 from .errors import NyxTestError
+from .paths import QEMU
 
 FOLDERS = ('/run/libvirt', '/var/lib/libvirt', '/var/cache/libvirt',
            '/var/log/libvirt', '/etc/libvirt')
@@ -34,7 +35,7 @@ mkdir -p /var/lib/libvirt/swtpm
 printf '%s' '{config}' >/etc/libvirt/qemu.conf
 printf 'host_uuid = "%s"\n' {uuid} >/etc/libvirt/libvirtd.conf
 hostname {name}
-exec libvirtd --timeout 600 --pid-file /run/libvirt/libvirtd.pid
+PATH={programs}:$PATH exec libvirtd --timeout 600 --pid-file /run/libvirt/libvirtd.pid
 '''
 START_SECONDS = 60
 SECONDS = 120
@@ -64,7 +65,7 @@ class Libvirtd:
         self._process = subprocess.Popen(
             ['unshare', '--mount', '--uts', 'sh', '-c', SCRIPT.format(
                 folders=' '.join(FOLDERS), config=CONFIG, name=name,
-                uuid=uuid.uuid4())],
+                uuid=uuid.uuid4(), programs=QEMU.parent)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
         try:
             self._await()
@@ -94,10 +95,14 @@ class Libvirtd:
         """For a virsh that is not its own."""
         return f'qemu+unix:///system?socket={self.path(SOCKET)}'
 
+    def inside(self, *words):
+        """A command that sees this libvirt, for Popen"""
+        return ['nsenter', '--mount', '--uts', '--target',
+                str(self._process.pid), *(str(word) for word in words)]
+
     def command(self, *words):
-        """Of virsh, for Popen"""
-        return ['nsenter', '--mount', '--target', str(self._process.pid),
-                'virsh', '-q', *(str(word) for word in words)]
+        """The same of virsh"""
+        return self.inside('virsh', '-q', *words)
 
     def virsh(self, *words, **more):
         """A finished command; its returncode, stdout and stderr."""

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""The examples of the manual under Debian's libvirt, with a Linux guest.
+
+Saving, restoring and migrating are what two of Nyx's edits to QEMU are for.
+"""
+
+import shutil
+import subprocess
+import time
+import unittest
+
+from nyxtest.accel import choose_accel
+from nyxtest.case import needs_nyx
+from nyxtest.guest import (
+    PROBE_SECONDS, block_device, disk_load, disk_sum, find_class, pci_address,
+    write_random)
+from nyxtest.image import guest_image
+from nyxtest.libvirtd import Libvirtd, needs_libvirt
+from nyxtest.libvirtvm import EXAMPLES, LibvirtVM, example
+from nyxtest.paths import LOGS
+from nyxtest.rogue import Rogue
+
+MIB = 1 << 20
+SECONDS = 180
+NOWHERE = 1 << 40
+MODULES = 'virtio_pci', 'virtio_blk', 'virtio_net', 'e1000e'
+# Device -> what is plugged in for it; an override does not reach it then.
+NICS = {'ua-web': EXAMPLES / 'nic.xml', 'ua-later': EXAMPLES / 'assigned.xml'}
+
+
+@needs_nyx
+@needs_libvirt
+class LibvirtTest(unittest.TestCase):
+    """One guest from its start to its end, on two hosts in turn."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = LOGS / f'{cls.__module__}.{cls.__name__}'
+        shutil.rmtree(cls.folder, ignore_errors=True)
+        cls.folder.mkdir(parents=True)
+        image = guest_image()
+        xml, disks = example('web', cls.folder, image, choose_accel(image)[0],
+                             MODULES)
+        for path in disks:
+            cls.addClassCleanup(path.unlink, missing_ok=True)
+        cls.host = Libvirtd('one')
+        cls.addClassCleanup(cls.host.stop)
+        cls.host.check('define', xml)
+        cls.host.check('start', 'web')
+        cls.vm = LibvirtVM(cls.host, 'web')
+        cls.addClassCleanup(cls.vm.close)
+        cls.vm.wait_ready()
+        cls.disk = block_device(cls.vm, 'ua-system')
+        cls.load = disk_load(cls.vm, 'system', cls.disk, 16, 8)
+
+    def command(self, name, **arguments):
+        return self.vm.monitor.command(name, **arguments)
+
+    def device(self, name):
+        found = [dev for dev in self.command('query-nyx-devices')
+                 if dev['device'] == name]
+        return found[0] if found else None
+
+    def virsh(self, *words):
+        return self.vm.host.check(*words)
+
+    def check_work(self):
+        """I/O goes on as if nothing had been."""
+        self.load.wait_bytes(MIB, SECONDS)
+        now = self.load.progress()
+        self.assertEqual((now.mismatches, now.errors), (0, 0))
+
+    def test_1_domains(self):
+        """Override, machine option and object are what QEMU has got."""
+        self.assertEqual(
+            {name: self.device(name)['domain']
+             for name in ('ua-system', 'ua-nic', 'rogue', 'ua-port3')},
+            {'ua-system': 'tenant', 'ua-nic': 'tenant', 'rogue': 'tenant',
+             'ua-port3': 'auto:ua-port3'})
+        self.assertEqual(self.device('ua-port3')['driver'], 'nyx-root-port')
+        self.assertEqual(self.device('rogue')['policy']['max-faults'], 8)
+        self.assertEqual(self.device('ua-port3')['policy']['max-faults'], 64)
+        self.check_work()
+
+    def plug(self):
+        """One whose domain a global names, and one that is assigned."""
+        for name, xml in NICS.items():
+            self.virsh('attach-device', 'web', xml)
+            if name == 'ua-later':
+                self.assertEqual(self.device(name)['domain'],
+                                 'auto:ua-later')
+                self.command('nyx-assign-device', device=name,
+                             domain='guests')
+            card = find_class(self.vm, 'net', name)
+            self.vm.agent.check(f'ip link set {card} up')
+            self.assertEqual(self.device(name)['domain'], 'guests')
+
+    def test_2_hotplug(self):
+        for _ in range(2):
+            self.plug()
+            self.check_work()
+            for name, xml in NICS.items():
+                address = pci_address(self.vm, name)
+                self.virsh('detach-device', 'web', xml)
+                self.vm.agent.wait(
+                    f'[ ! -e /sys/bus/pci/devices/{address} ]',
+                    PROBE_SECONDS)
+                self.await_gone(name)
+        self.check_work()
+
+    def await_gone(self, name):
+        """libvirt takes a device out of its domain after the guest has."""
+        limit = time.monotonic() + SECONDS
+        while name in self.virsh('dumpxml', 'web').split('<qemu:')[0]:
+            self.assertLess(time.monotonic(), limit, f'{name} is still there')
+            time.sleep(0.1)
+
+    def test_3_events(self):
+        """A device that does what it must not is told of."""
+        listening = subprocess.Popen(
+            self.vm.host.command('qemu-monitor-event', 'web', '--event',
+                                 'NYX_DEVICE_STATE', '--timeout', 60),
+            text=True, stdout=subprocess.PIPE)
+        self.addCleanup(listening.communicate)
+        self.addCleanup(listening.kill)
+        rogue = Rogue(self.vm, 'rogue', NOWHERE)
+        # When virsh has begun to listen cannot be seen: repeat it.
+        while listening.poll() is None:
+            rogue.wait_more('gone')
+            self.command('nyx-recover-device', device='rogue', force=True)
+        out, _ = listening.communicate(timeout=SECONDS)
+        self.assertRegex(out, r'^event NYX_DEVICE_STATE at .* for domain '
+                         r"'web': .*\"device\":\"rogue\"")
+        rogue.wait_more('gone')
+        self.assertEqual(rogue.stop().ok, 0)
+        self.assertEqual(self.device('rogue')['state'], 'quarantined')
+
+    def lasting(self):
+        """State and counters that travel"""
+        return {dev['device']: (dev['domain'], dev['state'],
+                                dev['total-faults'], dev['policy'])
+                for dev in self.command('query-nyx-devices')}
+
+    def test_4_save_restore(self):
+        """With a device in quarantine, and one that was plugged in."""
+        self.plug()
+        before = self.lasting()
+        file = self.folder / 'web.save'
+        for _ in range(2):
+            self.virsh('save', 'web', file)
+            self.assertEqual(self.virsh('domstate', 'web'), 'shut off')
+            self.virsh('restore', file)
+            self.vm.reach(self.vm.host)
+            self.assertEqual(self.lasting(), before)
+            self.check_work()
+        file.unlink()
+        self.virsh('managedsave', 'web')
+        self.virsh('start', 'web')
+        self.vm.reach(self.vm.host)
+        self.assertEqual(self.lasting(), before)
+        self.check_work()
+
+    def test_5_snapshot(self):
+        before = self.lasting()
+        digest = write_random(self.vm, self.disk, 4, 4)
+        self.virsh('snapshot-create-as', 'web', 'good')
+        write_random(self.vm, self.disk, 4, 4)
+        self.command('nyx-recover-device', device='rogue')
+        self.assertNotEqual(self.lasting(), before)
+        self.virsh('snapshot-revert', 'web', 'good')
+        self.vm.reach(self.vm.host)
+        self.assertEqual(self.lasting(), before)
+        self.assertEqual(disk_sum(self.vm, self.disk, 4, 4), digest)
+        self.check_work()
+        self.virsh('snapshot-delete', 'web', 'good')
+        self.assertEqual(self.virsh('snapshot-list', 'web', '--name'), '')
+
+    def test_6_migrate(self):
+        """To another daemon and back, while the guest works."""
+        other = Libvirtd('two')
+        self.addCleanup(other.stop)
+        before = self.lasting()
+        for there in other, self.host:
+            here = self.vm.host
+            # The disk is the same file here and there, as libvirt cannot know.
+            here.check('migrate', '--live', '--unsafe', 'web', there.uri,
+                       '--migrateuri', 'tcp://127.0.0.1')
+            self.assertEqual(here.check('list', '--name'), '')
+            self.vm.reach(there)
+            self.assertEqual(self.lasting(), before)
+            self.check_work()
+        self.command('nyx-recover-device', device='rogue')
+
+    def test_7_shutdown(self):
+        """libvirt sees that the guest has ended."""
+        self.load.stop()
+        self.assertNotRegex((self.folder / 'console.log').read_text(),
+                            r'Kernel panic|\bBUG:|Call Trace:')
+        listening = subprocess.Popen(
+            self.vm.host.command('event', 'web', '--event', 'lifecycle',
+                                 '--timeout', 60), text=True,
+            stdout=subprocess.PIPE)
+        self.vm.agent.begin('poweroff -f')
+        out, _ = listening.communicate(timeout=SECONDS)
+        self.assertIn('Shutdown Finished', out)
