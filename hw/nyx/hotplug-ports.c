@@ -28,6 +28,11 @@
 /* hw/vfio/types.h has it, which is private; vfio-user derives from it, too. */
 #define TYPE_PASSTHROUGH    "vfio-pci-device"
 
+bool nyx_is_passthrough(ObjectClass *oc)
+{
+    return object_class_dynamic_cast(oc, TYPE_PASSTHROUGH);
+}
+
 static char *port_id(unsigned index)
 {
     return g_strdup_printf("nyx-port%u", index);
@@ -141,6 +146,5 @@ BusState *nyx_default_bus(DeviceClass *dc, const QDict *opts, Error **errp)
         /* Without a single port it is QEMU's to say why not. */
         return port_get(0) ? free_port_bus(errp) : bus;
     }
-    return object_class_dynamic_cast(oc, TYPE_PASSTHROUGH)
-           ? new_port_bus(bus, errp) : bus;
+    return nyx_is_passthrough(oc) ? new_port_bus(bus, errp) : bus;
 }

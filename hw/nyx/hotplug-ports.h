@@ -17,6 +17,9 @@
 #define NYX_HOTPLUG_PORTS_MAX       24      /* three slots */
 #define NYX_HOTPLUG_PORTS_DEFAULT   4       /* none with -nodefaults */
 
+/* A device of the host, or of a vfio-user server? */
+bool nyx_is_passthrough(ObjectClass *oc);
+
 /* @count: 0..NYX_HOTPLUG_PORTS_MAX, below @root.  BQL held. */
 bool nyx_hotplug_ports_create(PCIBus *root, unsigned count, Error **errp);
 

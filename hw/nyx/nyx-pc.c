@@ -10,6 +10,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "cold-plug.h"
 #include "hotplug-ports.h"
 #include "hw/core/boards.h"
 #include "hw/i386/pc.h"
@@ -41,6 +42,7 @@ typedef struct NyxPcState {
 
     QDict *stage1_options;      /* may be NULL */
     NyxUnplug unplug;
+    NyxColdPlug cold_plug;
     int hotplug_ports;          /* -1: not said */
 } NyxPcState;
 
@@ -106,6 +108,10 @@ static void nyx_pc_pre_plug(HotplugHandler *handler, DeviceState *dev,
     if (!nyx_iommu_pre_plug(nyx_pc_iommu(OBJECT(handler)), dev, errp)) {
         return;
     }
+    /* VFIO maps what it sees, and has to know whether that works. */
+    if (nyx_is_passthrough(object_get_class(OBJECT(dev)))) {
+        nyx_cold_plug_interrupt(&NYX_PC(handler)->cold_plug);
+    }
     if (q35_handles(handler, dev)) {
         NYX_PC_GET_CLASS(handler)->q35_hotplug->pre_plug(handler, dev, errp);
     } else if (bus) {
@@ -120,6 +126,7 @@ static void nyx_pc_plug(HotplugHandler *handler, DeviceState *dev, Error **errp)
     if (object_dynamic_cast(OBJECT(dev), TYPE_PCI_DEVICE)) {
         nyx_surprise_removal_forget(PCI_DEVICE(dev));
     }
+    nyx_cold_plug_resume(&NYX_PC(handler)->cold_plug);
     if (q35_handles(handler, dev)) {
         NYX_PC_GET_CLASS(handler)->q35_hotplug->plug(handler, dev, errp);
     } else if (bus) {
@@ -334,6 +341,7 @@ static void nyx_pc_init(MachineState *machine)
     nyx_hotplug_ports_create(PC_MACHINE(machine)->pcibus,
                              nyx_pc_hotplug_ports(NYX_PC(machine)),
                              &error_fatal);
+    nyx_cold_plug_begin(&NYX_PC(machine)->cold_plug);
 }
 
 static void nyx_pc_instance_init(Object *obj)
