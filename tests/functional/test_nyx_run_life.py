@@ -96,6 +96,7 @@ class LifeTest(RunCase):
     def test_lacks(self):
         for change, text in (('disk=[{file = "no.raw"}]', 'no.raw'),
                              ('qemu.program=/none', 'there is no program'),
+                             ('boot.kernel=.', 'could not load kernel'),
                              ('logging.file=/none/log', '/none/log'),
                              ('cpus.pin=["4000"]', 'host CPUs 4000')):
             said = self.fails('run', '--detach', self.spec(SMALL), '--set',

@@ -181,6 +181,7 @@ class LogLineTest(unittest.TestCase):
                 ('qemu-kvm: -mon x: warning: old', 'warn', 'qemu',
                  '-mon x: warning: old'),
                 ('qemu-kvm: info: good', 'info', 'qemu', 'info: good'),
+                ('qemu: could not', 'error', 'qemu', 'could not'),
                 ('nyx_fault d: 1', 'warn', 'iommu', 'nyx_fault d: 1'),
                 ('nyx_msi_deliver 1', 'trace', 'interrupts',
                  'nyx_msi_deliver 1'),

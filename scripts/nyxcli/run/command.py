@@ -23,9 +23,6 @@ from .steps import steps
 from .supervisor import Supervisor
 
 
-LAST_LINES_SECONDS = 5
-
-
 def _terminal(spec):
     """Where log lines go to beside the log."""
     colour = sys.stderr.isatty() and not os.environ.get('NO_COLOR')
@@ -78,9 +75,7 @@ def _check_status(status, spec, host, log):
     """NyxError, and a line of the log, if QEMU has not ended well."""
     if status == 0:
         return
-    log.join(LAST_LINES_SECONDS)
-    errors = [line.text for line in log.last if line.level == 'error']
-    why = f': {errors[-1]}' if errors else ''
+    why = f': {log.last_words()}' if log.last_words() else ''
     how = f'status {status}' if status > 0 else \
         f'signal {signal.Signals(-status).name}'
     text = f'QEMU of "{spec["name"]}" ended with {how}{why}'

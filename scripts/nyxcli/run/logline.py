@@ -45,8 +45,10 @@ def parse(raw, when, program):
     """
     # A guest may have put anything into its own texts.
     text = ''.join(char if char.isprintable() else '?' for char in raw)
-    if text.startswith(f'{program}: '):
-        text = text[len(program) + 2:]
+    # Its oldest parts call it qemu, whatever its name is.
+    said = [name for name in (program, 'qemu') if text.startswith(f'{name}: ')]
+    if said:
+        text = text[len(said[0]) + 2:]
         severity = SEVERITY.search(text)
         level = {'warning': 'warn', 'info': 'info'}[severity.group(1)] \
             if severity else 'error'

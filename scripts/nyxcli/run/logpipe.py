@@ -15,6 +15,7 @@ from datetime import datetime
 from .logline import Line, parse
 
 LAST = 20
+LAST_SECONDS = 5                # for what a pipe still holds
 A_SECOND = 200                  # lines of one kind; the rest is counted
 TERMINAL_LINES = 1000
 
@@ -124,9 +125,16 @@ class LogPipe(threading.Thread):
         """A line of nyx itself."""
         self.write(Line(datetime.now().astimezone(), level, 'nyx', text))
 
+    def last_words(self):
+        """Why QEMU has ended, as far as it has said; else None."""
+        self.join(LAST_SECONDS)
+        errors = [line for line in self.last if line.level == 'error'] or \
+            [line for line in self.last if not line.event]
+        return errors[-1].text.rstrip('.') if errors else None
+
     def finish(self):
         """Wait for the last lines."""
-        self.join(5)
+        self.join(LAST_SECONDS)
         if self._terminal:
             self._terminal.finish()
         with self._lock:

@@ -136,9 +136,7 @@ class Supervisor:
             return False
         if status == 0:
             return True
-        self.log.join(5)
-        errors = [line.text for line in self.log.last if line.level == 'error']
-        why = errors[-1].rstrip('.') if errors else f'status {status}'
+        why = self.log.last_words() or f'status {status}'
         raise NyxError(f'QEMU did not start "{self.name}": {why}.')
 
     def _start_exporter(self):
