@@ -16,6 +16,7 @@ import unittest
 from pathlib import Path
 
 from nyxtest.nyxrun import Guest, RunCase
+from nyxtest.paths import QEMU
 
 SECONDS = 240
 SPEC = '''
@@ -209,6 +210,12 @@ class RefusedTest(RunCase):
                          'file = "disk.qcow2"\ncreate = "1M"\n')
         self.launch(spec, 'vm')
         self.says('stop', 'vm', '--now')
+        self.assertIn('no complete checkpoint',
+                      self.fails('failover', spec)[0])
+        # A list that has a tag is not enough: it needs the VM's memory.
+        subprocess.run([QEMU.with_name('qemu-img'), 'snapshot', '-c',
+                        'checkpoint-20261120-121220.923',
+                        self.folder / 'disk.qcow2'], check=True)
         self.assertIn('no complete checkpoint',
                       self.fails('failover', spec)[0])
         diskless = self.spec('memory = "64M"\n', 'none')
