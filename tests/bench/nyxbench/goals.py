@@ -110,6 +110,21 @@ def _boot(points):
     return points.ratio('nyx pass-through', NONE, suite='boot'), ''
 
 
+def _scale(points, op):
+    return points.median(suite='scale', contender='nyx', op=op), ''
+
+
+def _creation(points):
+    ratios = [(points.ratio('nyx', NONE, suite='scale', op=op), op)
+              for op in points.values('op', suite='scale')]
+    return _worst(ratios)
+
+
+def _milliseconds(points, op):
+    ns, where = _scale(points, op)
+    return (ns / 1e6 if ns else None), where
+
+
 # What is measured, the goal, and how: (worst value, where that is)
 GOALS = [
     ('pass-through beside no IOMMU', 'at most', 1.02, _pass_through),
@@ -141,6 +156,12 @@ GOALS = [
     ('a fault, ns', 'at most', 500, _fault_ns),
     ('reads beside a flood of faults', 'at most', 1.05,
      lambda points: _beside(points, 'flood', 'beside a flood', 'nyx window')),
+    ('from a fault past the limit to the event, ms', 'at most', 1,
+     lambda points: _milliseconds(points, 'fault past the limit to event')),
+    ('start with 64 devices in 64 domains beside q35', 'at most', 1.1,
+     _creation),
+    ('bytes of a domain without mappings', 'at most', 16384,
+     lambda points: _scale(points, 'bytes of a domain')),
     ('Linux guest: pass-through beside q35', 'at most', 1.02,
      lambda points: _guest(points, 'nyx pass-through', 'q35')),
     ('Linux guest: intel, lazy, beside intel-iommu', 'at most', 1,

@@ -83,6 +83,17 @@ def _guests(points, suite):
                  ['operation', 'contender', 'ms', '', ''], rows)
 
 
+def _scale(points):
+    rows = []
+    for point in points.find(suite='scale'):
+        value = points.median(suite='scale', op=point['op'],
+                              contender=point['contender'])
+        rows.append([point['op'], point['contender'],
+                     f'{value:.0f}' if 'bytes' in point['op']
+                     else f'{value / 1e6:.3f} ms'])
+    _print_table('Many devices and domains', ['', 'contender', ''], rows)
+
+
 PLAIN = {
     'page-table': 'Page table: ns per page or lookup',
     'threads': 'One and two devices in threads: ns per DMA of both',
@@ -100,6 +111,8 @@ def print_all(points):
             _working_set(points)
         elif suite == 'sizes':
             _sizes(points)
+        elif suite == 'scale':
+            _scale(points)
         elif suite in ('guest', 'boot'):
             _guests(points, suite)
         else:
