@@ -5,12 +5,13 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Three sections of the stream, beside those of tables (travelling-table.h).  The
- * first comes before all PCI devices, which access memory while they are loaded:
- * domains, assignments, states.  The second comes after them, and puts functions
- * into quarantine once more.  The third is the digest of both.
+ * Three sections of the stream, beside those of tables (travelling-table.h).
+ * The first comes before all PCI devices, which access memory while they are
+ * loaded: domains, assignments, states.  The second comes after them, and puts
+ * functions into quarantine once more.  The third is the digest of both.
  *
- * What arrives is checked as a whole before any of it is taken over.
+ * What arrives is checked as a whole before any of it is taken over, and what
+ * does not arrive is an error.
  */
 
 #include "qemu/osdep.h"
