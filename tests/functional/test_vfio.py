@@ -52,6 +52,8 @@ class _DmaTest(NestedTest):
         words = [f'vfio-pci,host={address},id={name}']
         if domain:
             words.append(f'nyx-domain={domain}')
+        # A function of the root bus, and not below one of the machine's ports
+        properties.setdefault('bus', 'pcie.0')
         if self.iommufd:
             words.append(f'iommufd={self.iommufd}')
         words += [f'{key.replace("_", "-")}={value}'
