@@ -17,9 +17,10 @@ from nyxtest.guest import (
     write_random)
 from nyxtest.image import guest_image
 from nyxtest.libvirtd import Libvirtd, needs_libvirt
-from nyxtest.libvirtvm import EXAMPLES, LibvirtVM, example
-from nyxtest.paths import LOGS
+from nyxtest.libvirtvm import AGENT, EXAMPLES, LibvirtVM, example
+from nyxtest.paths import LOGS, QEMU
 from nyxtest.rogue import Rogue
+from nyxtest.vm import KERNEL_ARGUMENTS
 
 MIB = 1 << 20
 SECONDS = 180
@@ -27,6 +28,15 @@ NOWHERE = 1 << 40
 MODULES = 'virtio_pci', 'virtio_blk', 'virtio_net', 'e1000e'
 # Device -> what is plugged in for it; an override does not reach it then.
 NICS = {'ua-web': EXAMPLES / 'nic.xml', 'ua-later': EXAMPLES / 'assigned.xml'}
+SHORT = '''
+<domain type='qemu'>
+  <name>short</name><memory unit='MiB'>64</memory>
+  <os><type arch='x86_64' machine='{machine}'>hvm</type></os>{features}
+  <devices><emulator>{qemu}</emulator>{controller}</devices>
+</domain>
+'''
+PCIE_ROOT = "<controller type='pci' index='0' model='pcie-root'/>"
+ACPI = '<features><acpi/></features>'
 
 
 @needs_nyx
@@ -204,3 +214,102 @@ class LibvirtTest(unittest.TestCase):
         self.vm.agent.begin('poweroff -f')
         out, _ = listening.communicate(timeout=SECONDS)
         self.assertIn('Shutdown Finished', out)
+
+
+@needs_nyx
+@needs_libvirt
+class NameTest(unittest.TestCase):
+    """What a short domain has to say, under libvirt 9.0."""
+
+    def setUp(self):
+        self.host = Libvirtd('names')
+        self.addCleanup(self.host.stop)
+        if self.host.check('--version') != '9.0.0':
+            self.skipTest('tells of libvirt 9.0.0 only')
+
+    def define(self, machine, controller=PCIE_ROOT, features=ACPI):
+        return self.host.virsh('define', '/dev/stdin', input=SHORT.format(
+            machine=machine, features=features, controller=controller,
+            qemu=QEMU))
+
+    def assert_starts(self):
+        """And keeps the canonical name."""
+        self.host.check('start', 'short')
+        self.assertIn("machine='pc-q35-nyx-11.1'",
+                      self.host.check('dumpxml', 'short'))
+
+    def test_canonical(self):
+        self.define('pc-q35-nyx-11.1', controller='')
+        self.assert_starts()
+
+    def test_alias(self):
+        self.define('nyx-pc')
+        self.assert_starts()
+
+    def test_alias_alone(self):
+        """libvirtd crashes: once it does not, the manual has to change."""
+        self.assertIn('Disconnected', self.define('nyx-pc',
+                                                  controller='').stderr)
+
+    def test_without_acpi(self):
+        self.define('pc-q35-nyx-11.1', features='')
+        self.assertIn('-no-acpi: invalid option',
+                      self.host.virsh('start', 'short').stderr)
+
+
+@needs_nyx
+@needs_libvirt
+@unittest.skipUnless(shutil.which('virt-install'),
+                     'virt-install is missing: virtinst')
+class VirtInstallTest(unittest.TestCase):
+    """virt-install with the machine's name, as the manual has it."""
+
+    def setUp(self):
+        self.folder = LOGS / f'{type(self).__module__}.{type(self).__name__}'
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.host = Libvirtd('install')
+        self.addCleanup(self.host.stop)
+        self.image = guest_image()
+
+    def install(self, *words):
+        disk = self.folder / 'system.qcow2'
+        self.addCleanup(disk.unlink, missing_ok=True)
+        kind = {'kvm': 'kvm', 'tcg': 'qemu'}[choose_accel(self.image)[0]]
+        done = subprocess.run(
+            self.host.inside(
+                'virt-install', '--connect', 'qemu:///system', '--machine',
+                'pc-q35-nyx-11.1', '--virt-type', kind, '--name', 'new',
+                '--memory', '512', '--vcpus', '2', '--import', '--disk',
+                f'{disk},size=1,bus=virtio', '--network', 'user,model=e1000e',
+                '--graphics', 'none', '--osinfo', 'detect=on,require=off',
+                *words),
+            capture_output=True, text=True, check=False, timeout=SECONDS)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_print(self):
+        """QEMU is found in libvirt's PATH, with the machine's name."""
+        text = self.install('--print-xml')
+        self.assertIn('machine="pc-q35-nyx-11.1"', text)
+        self.assertIn(f'<emulator>{QEMU}</emulator>', text)
+
+    def test_boot(self):
+        """A guest, its disk in a domain."""
+        self.install(
+            '--boot', f'kernel={self.image.kernel},initrd={self.image.initrd},'
+            f'kernel_args="{KERNEL_ARGUMENTS} nyx.load={",".join(MODULES)}"',
+            '--serial', 'pty', '--serial', f'unix,path={AGENT},mode=bind',
+            '--noautoconsole',
+            '--qemu-commandline',
+            '-object nyx-domain,id=tenant,max-faults=8 '
+            '-global virtio-blk-pci.nyx-domain=tenant')
+        vm = LibvirtVM(self.host, 'new')
+        self.addCleanup(vm.close)
+        vm.wait_ready()
+        disk, = (dev for dev in vm.monitor.command('query-nyx-devices')
+                 if dev['driver'] == 'virtio-blk-pci')
+        self.assertEqual(disk['domain'], 'tenant')
+        path = block_device(vm, disk['device'])
+        digest = write_random(vm, path, 4, 4)
+        self.assertEqual(disk_sum(vm, path, 4, 4), digest)
