@@ -212,7 +212,7 @@ class IntelTest(_MoveTest):
 
 @needs_nyx
 class AmdTest(_MoveTest):
-    """The same through AMD-Vi, whose own interrupt is an MSI without x2APIC."""
+    """Through AMD-Vi, whose own interrupt is an MSI without x2APIC."""
     stage1 = 'amd'
     stage1_properties = {'xtsup': 'off'}
 

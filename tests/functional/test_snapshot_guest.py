@@ -68,7 +68,7 @@ class _SnapshotTest(GuestTest):
             load.wait_bytes(MIB, SECONDS)
             now = load.progress()
             self.assertEqual((now.mismatches, now.errors), (0, 0), name)
-        # No TCP: QEMU's network may think that it knows the connection already.
+        # No TCP: QEMU's network may think that it knows the connection.
         self.vm.agent.wait(f'ping -c 1 -W 10 {self.nic.host}', SECONDS)
 
     def check_disks(self, sums):

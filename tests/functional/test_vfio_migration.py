@@ -45,7 +45,7 @@ def eject(inner, port):
 class _MttyTest(NestedTest):
     """No guest runs: qtest moves the registers of the serial port."""
 
-    iommufd = None              # id of an object, for iommufd in place of type1
+    iommufd = None          # id of an object, for iommufd in place of type1
 
     @classmethod
     def _image(cls):
@@ -135,8 +135,8 @@ class _MttyTest(NestedTest):
         command('nyx-unmap', domain='d', iova=0x100000, size=PAGE)
         self.assertEqual(self.device(source, 'tty')['dma'], 'translating')
         reason, = self.obstacles(source)
-        self.assertIn("VFIO device 'tty' cannot migrate from domain 'd', which "
-                      'does not have all RAM', reason)
+        self.assertIn("VFIO device 'tty' cannot migrate from domain 'd', "
+                      'which does not have all RAM', reason)
         with self.assertRaisesRegex(ExecuteError, "'tty' cannot migrate"):
             command('migrate', uri='unix:/run/inner/nowhere')
         command('nyx-assign-device', device='tty', domain='other')

@@ -28,7 +28,7 @@ def snapshot_disk(path, size='256M', node=NODE):
 def snapshot(vm, what, tag, nodes=(NODE,)):
     """snapshot-save, snapshot-load or snapshot-delete; JobFailed if it fails.
 
-    what: save, load or delete. nodes: of all disks; the first has the rest, too.
+    what: save, load or delete. nodes: of all disks; the first has the state.
     """
     command = vm.monitor.command
     job = f'{what}-{tag}'

@@ -103,8 +103,8 @@ class VM:
     def start(self, seconds=BOOT_SECONDS, incoming=None, snapshot=None):
         """Start QEMU and wait until the guest takes commands.
 
-        With incoming, QEMU waits there for the guest of another VM instead; with
-        snapshot, the guest goes on from there.
+        With incoming, QEMU waits there for the guest of another VM instead;
+        with snapshot, the guest goes on from there.
         """
         if not QEMU.exists():
             raise NyxTestError(f'{QEMU} is missing; run "make" first, or set '
