@@ -116,14 +116,15 @@ class LibvirtTest(unittest.TestCase):
                 self.vm.agent.wait(
                     f'[ ! -e /sys/bus/pci/devices/{address} ]',
                     PROBE_SECONDS)
-                self.await_gone(name)
+                # libvirt forgets it after the guest has.
+                self.await_that(lambda gone=name: gone not in self.virsh(
+                    'dumpxml', 'web').split('<qemu:')[0], name)
         self.check_work()
 
-    def await_gone(self, name):
-        """libvirt takes a device out of its domain after the guest has."""
+    def await_that(self, condition, what):
         limit = time.monotonic() + SECONDS
-        while name in self.virsh('dumpxml', 'web').split('<qemu:')[0]:
-            self.assertLess(time.monotonic(), limit, f'{name} is still there')
+        while not condition():
+            self.assertLess(time.monotonic(), limit, what)
             time.sleep(0.1)
 
     def test_3_events(self):
@@ -142,9 +143,9 @@ class LibvirtTest(unittest.TestCase):
         out, _ = listening.communicate(timeout=SECONDS)
         self.assertRegex(out, r'^event NYX_DEVICE_STATE at .* for domain '
                          r"'web': .*\"device\":\"rogue\"")
-        rogue.wait_more('gone')
+        self.await_that(
+            lambda: self.device('rogue')['state'] == 'quarantined', 'rogue')
         self.assertEqual(rogue.stop().ok, 0)
-        self.assertEqual(self.device('rogue')['state'], 'quarantined')
 
     def lasting(self):
         """State and counters that travel"""
@@ -176,7 +177,7 @@ class LibvirtTest(unittest.TestCase):
         digest = write_random(self.vm, self.disk, 4, 4)
         self.virsh('snapshot-create-as', 'web', 'good')
         write_random(self.vm, self.disk, 4, 4)
-        self.command('nyx-recover-device', device='rogue')
+        self.command('nyx-recover-device', device='rogue', force=True)
         self.assertNotEqual(self.lasting(), before)
         self.virsh('snapshot-revert', 'web', 'good')
         self.vm.reach(self.vm.host)
@@ -200,7 +201,7 @@ class LibvirtTest(unittest.TestCase):
             self.vm.reach(there)
             self.assertEqual(self.lasting(), before)
             self.check_work()
-        self.command('nyx-recover-device', device='rogue')
+        self.command('nyx-recover-device', device='rogue', force=True)
 
     def test_7_shutdown(self):
         """libvirt sees that the guest has ended."""

@@ -2,7 +2,8 @@
 # Copyright (c) 2026 Nyx contributors
 """libvirtd of Debian, in a namespace of its own: the host's is not touched.
 
-Several at once are several hosts, with names of their own.
+Several at once are several hosts, with names of their own. $NYX_LIBVIRT is a
+folder with the unpacked packages of another version than the installed one.
 """
 
 import os
@@ -27,6 +28,12 @@ security_driver = "none"
 cgroup_controllers = []
 '''
 SCRIPT = '''set -e
+if [ -n "$NYX_LIBVIRT" ]; then
+    mount -t overlay none -o lowerdir="$NYX_LIBVIRT/usr":/usr /usr
+    for drivers in "$NYX_LIBVIRT"/usr/lib/*/libvirt; do
+        mount --bind "$drivers" "${{drivers#"$NYX_LIBVIRT"}}"
+    done
+fi
 for folder in {folders}; do
     mkdir -p $folder
     mount -t tmpfs none $folder

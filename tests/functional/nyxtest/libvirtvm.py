@@ -8,6 +8,7 @@ import subprocess
 import xml.etree.ElementTree as ET
 
 from .agent import Agent
+from .errors import NyxTestError
 from .paths import QEMU, ROOT
 from .vm import BOOT_SECONDS, KERNEL_ARGUMENTS
 
@@ -69,9 +70,12 @@ class Monitor:
     def command(self, command, **arguments):
         words = {key.replace('_', '-'): value
                  for key, value in arguments.items()}
-        return json.loads(self._host.check(
+        said = json.loads(self._host.check(
             'qemu-monitor-command', self._name, json.dumps(
-                {'execute': command, 'arguments': words})))['return']
+                {'execute': command, 'arguments': words})))
+        if 'error' in said:
+            raise NyxTestError(f'{command}: {said["error"]["desc"]}')
+        return said['return']
 
 
 class LibvirtVM:
