@@ -204,10 +204,18 @@ class LibvirtTest(unittest.TestCase):
         self.command('nyx-recover-device', device='rogue', force=True)
 
     def test_7_shutdown(self):
-        """libvirt sees that the guest has ended."""
+        """The guest is asked to end, and libvirt sees that it has."""
         self.load.stop()
         self.assertNotRegex((self.folder / 'console.log').read_text(),
                             r'Kernel panic|\bBUG:|Call Trace:')
+        listening = subprocess.Popen(
+            self.vm.host.command('qemu-monitor-event', 'web', '--event',
+                                 'POWERDOWN', '--timeout', 60), text=True,
+            stdout=subprocess.PIPE)
+        while listening.poll() is None:
+            self.virsh('shutdown', 'web', '--mode', 'acpi')
+        self.assertIn('event POWERDOWN', listening.communicate()[0])
+        # The test's guest has no driver for the button.
         listening = subprocess.Popen(
             self.vm.host.command('event', 'web', '--event', 'lifecycle',
                                  '--timeout', 60), text=True,

@@ -6,7 +6,6 @@ Several at once are several hosts, with names of their own. $NYX_LIBVIRT is a
 folder with the unpacked packages of another version than the installed one.
 """
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -42,7 +41,8 @@ mkdir -p /var/lib/libvirt/swtpm
 printf '%s' '{config}' >/etc/libvirt/qemu.conf
 printf 'host_uuid = "%s"\n' {uuid} >/etc/libvirt/libvirtd.conf
 hostname {name}
-PATH={programs}:$PATH exec libvirtd --timeout 600 --pid-file /run/libvirt/libvirtd.pid
+PATH={programs}:$PATH
+exec libvirtd --timeout 600 --pid-file /run/libvirt/libvirtd.pid
 '''
 START_SECONDS = 60
 SECONDS = 120

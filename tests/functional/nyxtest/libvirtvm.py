@@ -27,9 +27,9 @@ def _set(parent, name, text=None, **attributes):
 def example(name, folder, image, accel, modules):
     """Write an example as it can be started here: (file, disks).
 
-    Changed are the names of files, the accelerator if there is no KVM, and what
-    boots: the guest image instead of a disk. Its agent is at the second serial
-    port.
+    Changed are the names of files, the accelerator if there is no KVM, and
+    what boots: the guest image instead of a disk. Its agent is at the second
+    serial port.
     """
     tree = ET.parse(EXAMPLES / f'{name}.xml')
     domain = tree.getroot()
