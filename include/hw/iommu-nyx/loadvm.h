@@ -16,8 +16,8 @@
 
 /*
  * The VM is to run, and the rest of the stream comes later.  False and @errp if
- * there is a Nyx IOMMU, and not all of it has come.  Says so, too: QEMU does not
- * in this case.
+ * there is a Nyx IOMMU, and not all of it has come.  Says so, too: QEMU does
+ * not in this case.
  */
 bool nyx_loadvm_may_run(Error **errp);
 
