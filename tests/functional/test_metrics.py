@@ -66,7 +66,7 @@ class Exporter:
         return samples(fetch(self.url, **headers))
 
 
-class MetricsCase(CliCase):
+class _MetricsCase(CliCase):
     """Machines, and an exporter that watches them."""
 
     def exporter(self, *words):
@@ -78,7 +78,7 @@ class MetricsCase(CliCase):
 
 
 @needs_client()
-class ValuesTest(MetricsCase):
+class ValuesTest(_MetricsCase):
     """What is exported is what QMP says."""
 
     def test_device_figures(self):
@@ -322,7 +322,7 @@ class BottleneckTest(unittest.TestCase):
 
 
 @needs_client()
-class ExporterTest(MetricsCase):
+class ExporterTest(_MetricsCase):
     """The exporter while devices fault, and VMs hang, end and come."""
 
     def start_run(self, vm, slot):
@@ -427,7 +427,7 @@ class ExporterTest(MetricsCase):
 
 
 @needs_client()
-class PrometheusTest(MetricsCase):
+class PrometheusTest(_MetricsCase):
     """A real server scrapes the exporter and evaluates the rules."""
 
     def prometheus(self, target):
