@@ -35,7 +35,8 @@ class _NestedStage1Test(NestedTest):
 
     def start(self):
         inner = self.inner('-object', 'nyx-domain,id=d', '-device',
-                           f'vfio-pci,host={self.vf},id=v0,nyx-domain=d')
+                           f'vfio-pci,host={self.vf},id=v0,addr=1,'
+                           'nyx-domain=d')
         nvme = Nvme(inner.qtest, 1 << 3, BAR, QUEUES, QUEUES)
         nvme.place()
         nvme.enable()
