@@ -51,7 +51,8 @@ class Processes:
         return path
 
     def _connect(self, path, name, modules, domain):
-        properties = {'driver': 'vfio-user-pci', 'id': name,
+        # Linux's e1000 does not restore what a port's reset took from it.
+        properties = {'driver': 'vfio-user-pci', 'id': name, 'bus': 'pcie.0',
                       'socket': {'type': 'unix', 'path': str(path)}}
         if domain and self._vm.has_nyx:
             properties['nyx-domain'] = domain
