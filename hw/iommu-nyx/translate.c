@@ -287,7 +287,8 @@ static IOMMUTLBEntry ask_both(NyxEndpoint *ep, const Way *way, hwaddr iova,
 static void remember(NyxEndpoint *ep, uint64_t generation, hwaddr iova,
                      const NyxTranslation *t)
 {
-    if (nyx_iotlb_missed(&ep->iotlb)) {
+    /* Where nothing that is cached would be right, nothing is. */
+    if (nyx_iotlb_missed(&ep->iotlb) && qatomic_read(&ep->generation)) {
         nyx_iotlb_fill(&ep->iotlb, generation, iova, t);
     }
 }

@@ -190,6 +190,47 @@ static void suite_sizes(Bench *b)
     bench_quit(b);
 }
 
+/* The same done in two ways, by turns */
+
+typedef double RunFn(Contender *c, const ContenderRun *run);
+
+typedef struct Way {
+    const char *op;
+    RunFn *run;
+} Way;
+
+/* Reads in a thread; @factor: how many times the usual number */
+static Point point_in_thread(Bench *b, const char *suite, unsigned factor)
+{
+    return (Point) {
+        .suite = suite,
+        .run = {
+            .pages = PAGES, .shift = SMALL, .length = LENGTH,
+            .count = b->count * factor,
+            .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
+        },
+    };
+}
+
+static void compare(Bench *b, const Point *p, const Way ways[2])
+{
+    g_autofree double *ns = g_new(double, KINDS_MAX * 2 * b->rounds);
+
+    for (unsigned round = 0; round < b->rounds; round++) {
+        for (unsigned i = 0; i < b->n * 2; i++) {
+            ns[i * b->rounds + round] =
+                ways[i % 2].run(b->c[i / 2], &p->run);
+        }
+    }
+    for (unsigned i = 0; i < b->n * 2; i++) {
+        Point q = *p;
+
+        q.op = ways[i % 2].op;
+        print_point(&q, b->c[i / 2]->kind->name, ns + i * b->rounds,
+                    b->rounds);
+    }
+}
+
 /* Two devices in threads of their own, beside one */
 
 static double run_two(Contender *c, const ContenderRun *run)
@@ -209,34 +250,12 @@ static void suite_threads(Bench *b)
     static const char *const names[] = {
         "q35", "nyx pass-through", "nyx window", "nyx intel", NULL
     };
-    g_autofree double *ns = g_new(double, KINDS_MAX * 2 * b->rounds);
-    Point p = {
-        .suite = "threads",
-        .run = {
-            .pages = PAGES, .shift = SMALL, .length = LENGTH,
-            .count = b->count * 4,
-            .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
-        },
-    };
+    static const Way ways[] = { { "one", contender_run }, { "two", run_two } };
+    Point p = point_in_thread(b, "threads", 4);
 
     bench_start(b, names);
     map_all(b, 0, PAGES, SMALL);
-    for (unsigned round = 0; round < b->rounds; round++) {
-        for (unsigned i = 0; i < b->n; i++) {
-            double *at = ns + i * 2 * b->rounds + round;
-
-            at[0] = contender_run(b->c[i], &p.run);
-            at[b->rounds] = run_two(b->c[i], &p.run);
-        }
-    }
-    for (unsigned i = 0; i < b->n; i++) {
-        const char *name = b->c[i]->kind->name;
-
-        p.op = "one";
-        print_point(&p, name, ns + i * 2 * b->rounds, b->rounds);
-        p.op = "two";
-        print_point(&p, name, ns + (i * 2 + 1) * b->rounds, b->rounds);
-    }
+    compare(b, &p, ways);
     bench_quit(b);
 }
 
@@ -254,11 +273,6 @@ static double run_disturbed(Contender *c, const ContenderRun *run,
     return contender_end(c, 0, run);
 }
 
-static void rest(Contender *c)
-{
-    g_usleep(1000);
-}
-
 /* As the guest, or the operator, does with a buffer of 16 pages */
 static void map_and_unmap(Contender *c)
 {
@@ -266,28 +280,9 @@ static void map_and_unmap(Contender *c)
     contender_unmap(c, 2 * PAGES, 16, SMALL);
 }
 
-static void compare(Bench *b, const Point *p, const char *quiet,
-                    const char *disturbed, Disturb *disturb)
+static double run_beside_writer(Contender *c, const ContenderRun *run)
 {
-    g_autofree double *ns = g_new(double, KINDS_MAX * 2 * b->rounds);
-    Point q = *p;
-
-    for (unsigned round = 0; round < b->rounds; round++) {
-        for (unsigned i = 0; i < b->n; i++) {
-            double *at = ns + i * 2 * b->rounds + round;
-
-            at[0] = run_disturbed(b->c[i], &p->run, rest);
-            at[b->rounds] = run_disturbed(b->c[i], &p->run, disturb);
-        }
-    }
-    for (unsigned i = 0; i < b->n; i++) {
-        const char *name = b->c[i]->kind->name;
-
-        q.op = quiet;
-        print_point(&q, name, ns + i * 2 * b->rounds, b->rounds);
-        q.op = disturbed;
-        print_point(&q, name, ns + (i * 2 + 1) * b->rounds, b->rounds);
-    }
+    return run_disturbed(c, run, map_and_unmap);
 }
 
 static void suite_writer(Bench *b)
@@ -296,18 +291,14 @@ static void suite_writer(Bench *b)
         "q35", "q35 intel-iommu", "nyx pass-through", "nyx window",
         "nyx intel", NULL
     };
-    Point p = {
-        .suite = "writer",
-        .run = {
-            .pages = PAGES, .shift = SMALL, .length = LENGTH,
-            .count = b->count * 8,
-            .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
-        },
+    static const Way ways[] = {
+        { "alone", contender_run }, { "beside a writer", run_beside_writer }
     };
+    Point p = point_in_thread(b, "writer", 8);
 
     bench_start(b, names);
     map_all(b, 0, PAGES, SMALL);
-    compare(b, &p, "alone", "beside a writer", map_and_unmap);
+    compare(b, &p, ways);
     bench_quit(b);
 }
 
@@ -342,22 +333,25 @@ static void flood(Contender *c)
     contender_end(c, 1, &run);
 }
 
+static double run_beside_flood(Contender *c, const ContenderRun *run)
+{
+    return run_disturbed(c, run, flood);
+}
+
 static void suite_fault(Bench *b)
 {
     static const char *const names[] = { "nyx window", NULL };
-    Point p = {
-        .suite = "flood",
-        .run = {
-            .pages = PAGES, .shift = SMALL, .length = LENGTH,
-            .count = b->count * 20,
-            .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
-        },
+    static const Way ways[] = {
+        { "alone", contender_run }, { "beside a flood", run_beside_flood }
     };
+    Point p = point_in_thread(b, "flood", 20);
 
     bench_start(b, names);
     map_all(b, 0, PAGES, SMALL);
-    measure_faults(b, b->c[0]);
-    compare(b, &p, "alone", "beside a flood", flood);
+    if (b->n) {
+        measure_faults(b, b->c[0]);
+    }
+    compare(b, &p, ways);
     bench_quit(b);
 }
 
