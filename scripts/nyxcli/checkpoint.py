@@ -13,6 +13,7 @@ import time
 from .errors import Gone, NyxError
 from .options import command, vm_argument
 from .output import print_json
+from .run.stop import end
 from .units import bytes_text, count, seconds
 from .vm import connect
 
@@ -20,6 +21,7 @@ PREFIX = 'checkpoint-'
 TAG = re.compile(PREFIX + r'(\d{8}-\d{6}\.\d{3})')
 JOB_SECONDS = 600
 LOOK_SECONDS = 0.1
+END_SECONDS = 120
 
 
 def new_tag():
@@ -102,25 +104,50 @@ def take(vm, keep):
             'vm-state-bytes': size}
 
 
+def hand_over(vm, keep):
+    """The last one, after which the guest does no more, and QEMU ends.
+
+    On an error the guest goes on.
+    """
+    running = vm.execute('query-status')['running']
+    vm.execute('stop')
+    try:
+        about = take(vm, keep)
+    except NyxError:
+        if running:
+            vm.execute('cont')
+        raise
+    if not end(vm, True, END_SECONDS):
+        raise NyxError(f'{vm.name} has not ended within {END_SECONDS} s after '
+                       f'{about["checkpoint"]}; its guest stands still, so '
+                       'end that QEMU by force.')
+    return {**about, 'ended': True}
+
+
 def _run(options):
     if options.keep < 1:
         raise NyxError('at least one checkpoint has to be kept; say --keep 1 '
                        'or more.')
+    if options.end and options.every:
+        raise NyxError('--end takes one checkpoint, and --every many; leave '
+                       'one of them out.')
     left = options.count if options.every else 1
     while left is None or left > 0:
         began = time.monotonic()
         try:
             with connect(options.vm) as vm:
-                about = take(vm, options.keep)
+                about = (hand_over if options.end else take)(vm,
+                                                             options.keep)
         except Gone as err:
             raise Gone(f'{err} What it had completed before can be gone on '
                        'from with "nyx failover".') from err
         if options.json:
             print_json(about)
         else:
+            ended = f'; {about["vm"]} has ended' if options.end else ''
             print(f'{about["checkpoint"]}: '
                   f'{bytes_text(about["vm-state-bytes"])} in '
-                  f'{about["seconds"]:.1f} s', flush=True)
+                  f'{about["seconds"]:.1f} s{ended}', flush=True)
         left = None if left is None else left - 1
         if left != 0:
             time.sleep(max(0, began + options.every - time.monotonic()))
@@ -138,5 +165,7 @@ def add(commands):
                         help='again and again, from beginning to beginning')
     parser.add_argument('--count', metavar='N', type=count,
                         help='with --every: end after so many')
+    parser.add_argument('--end', action='store_true', help='hand the VM over: '
+                        'stop the guest first, and end QEMU afterwards')
     parser.add_argument('--keep', metavar='N', type=count, default=2,
                         help='so many complete ones (default: 2)')

@@ -15,16 +15,20 @@ from .options import command
 from .output import print_json
 
 
-def _snapshots(tool, image):
-    """Tags of the snapshots of an image that nobody writes to."""
+class InUse(NyxError):
+    """A QEMU has an image open to write."""
+
+
+def snapshots(tool, image):
+    """Tags of the snapshots of an image; InUse if somebody writes to it."""
     done = subprocess.run(
         [str(tool), 'info', '--output=json', str(image)], text=True,
         capture_output=True, check=False)
     if done.returncode:
         why = done.stderr.strip().splitlines()
         if any('lock' in line for line in why):
-            raise NyxError(f'{image} is in use, so the VM still runs '
-                           'somewhere; end it there first.')
+            raise InUse(f'{image} is in use, so the VM still runs '
+                        'somewhere; end it there first.')
         text = why[-1].rstrip('.') if why else 'qemu-img does not say why'
         raise NyxError(f'{image} cannot be read: '
                        f'{text.removeprefix("qemu-img: ")}.')
@@ -32,18 +36,19 @@ def _snapshots(tool, image):
     return {snapshot['name']: snapshot for snapshot in found}
 
 
-def _images(spec):
+def images(spec):
+    """The disks that checkpoints are on."""
     return [disk['file'] for disk in spec['disk']
             if not disk['cdrom'] and not disk['read-only']]
 
 
 def newest(spec, tool):
     """The newest checkpoint that is on each disk, and its size of memory."""
-    images = _images(spec)
-    if not images:
+    found = images(spec)
+    if not found:
         raise NyxError(f'"{spec["name"]}" has no disk that a checkpoint could '
                        'be on.')
-    lists = [_snapshots(tool, image) for image in images]
+    lists = [snapshots(tool, image) for image in found]
     tags = [tag for tag in lists[0] if TAG.fullmatch(tag)
             and all(tag in each for each in lists)
             and any(each[tag]['vm-state-size'] for each in lists)]
@@ -68,10 +73,11 @@ def _run(options):
         return None
     if not options.json:
         print(f'{spec["name"]} goes on from {tag}', flush=True)
-    return _start(options, tag)
+    return start(options, tag)
 
 
-def _start(options, tag):
+def start(options, tag):
+    """nyx run, from that checkpoint; its exit status."""
     # pylint: disable=import-outside-toplevel,cyclic-import
     from .main import main
     words = ['run', options.spec, '--set', f'snapshot.load={tag}']
@@ -82,14 +88,8 @@ def _start(options, tag):
     return main(words)
 
 
-def add(commands):
-    """Add the subcommand."""
-    parser = command(
-        commands, 'failover', _run, 'go on from the newest complete '
-        'checkpoint of a VM', 'On the host that takes over, or, for the way '
-        'back, on the one that had it. The images have to be where both see '
-        'them; as long as a QEMU has one open, nothing is started. Then all '
-        'is as with "nyx run".')
+def spec_arguments(parser):
+    """What start() needs."""
     parser.add_argument('spec', metavar='SPEC.toml',
                         help='the description, as for "nyx run"')
     parser.add_argument('--set', metavar='KEY=VALUE', action='append',
@@ -97,5 +97,15 @@ def add(commands):
                         'has')
     parser.add_argument('--detach', action='store_true',
                         help='come back when the guest runs')
+
+
+def add(commands):
+    """Add the subcommand."""
+    parser = command(
+        commands, 'failover', _run, 'go on from the newest complete '
+        'checkpoint of a VM', 'On the host that takes over. The images have '
+        'to be where both see them; as long as a QEMU has one open, nothing '
+        'is started. Then all is as with "nyx run".')
+    spec_arguments(parser)
     parser.add_argument('--dry-run', action='store_true',
                         help='only say which checkpoint it is')

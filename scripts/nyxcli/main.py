@@ -8,14 +8,15 @@ import re
 import sys
 
 from . import (assign, check, checkpoint, completion, devices, domains, drill,
-               dump, failover, faults, host, mapping, metrics, migrate,
-               policy, quarantine, report, run, status, top, trace)
+               dump, failback, failover, faults, host, mapping, metrics,
+               migrate, policy, quarantine, report, run, status, top, trace)
 from .errors import NyxError
 from .run import stop
 
 SUBCOMMANDS = (run, stop, status, devices, domains, faults, assign, mapping,
                quarantine, policy, drill, dump, top, check, report, metrics,
-               migrate, checkpoint, failover, trace, host, completion)
+               migrate, checkpoint, failover, failback, trace, host,
+               completion)
 
 
 class Parser(argparse.ArgumentParser):

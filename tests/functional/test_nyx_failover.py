@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""nyx checkpoint and nyx failover: a guest survives its QEMU, under I/O.
+"""nyx checkpoint, failover and failback: a guest survives its QEMU, under I/O.
 
 Two hosts are two network namespaces with run directories of their own, which
 see the same images.
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -130,10 +131,6 @@ class FailoverTest(RunCase):
         tag = said.split()[4]
         return Guest(self, 'vm', self.run_dir / 'vm'), tag
 
-    def checkpoint(self):
-        """Its tag; for how long the VM stood still is QEMU's business."""
-        return self.says('checkpoint', 'vm').split(':')[0]
-
     def test_failover_and_failback(self):
         self.on(self.here)
         spec = self.spec(SPEC)
@@ -178,13 +175,40 @@ class FailoverTest(RunCase):
         self.goes_on(guest, 1, at_checkpoint + 1)
         print(f'took over in {seconds:.1f} s, at {tag}', flush=True)
 
-        # And back, with the same words.
-        last = self.checkpoint()
-        self.says('stop', 'vm', '--now')
+        self.comes_back(spec, changes, guest)
+
+    def comes_back(self, spec, changes, guest):
+        """nyx failback: nothing of what the guest did is lost."""
         self.on(self.here)
-        guest, tag = self.take_over(spec)
-        self.assertEqual(tag, last)
+        fetch = ('failback', spec, '--detach', *changes, '--from')
+        # What is wrong is found before the guest is disturbed.
+        self.assertIn('cannot be run', self.fails(*fetch, '/nowhere')[0])
+        self.assertIn('does not come back', self.fails(*fetch, 'false')[0])
+        other = self.spec(SPEC.replace('disk1.qcow2', 'disk2.qcow2'), 'other')
+        shutil.copy(self.folder / 'disk1.qcow2', self.folder / 'disk2.qcow2')
+        self.assertIn('disk2.qcow2 is not in use', self.fails(
+            'failback', other, *changes, '--from', 'false')[0])
         self.goes_on(guest, 1, 1 << 30)
+
+        # The load goes on up to the moment at which the guest stops.
+        before = self.counts(guest)[0]
+        there = ('ip', 'netns', 'exec', self.there.network, 'env',
+                 f'NYX_RUN_DIR={self.there.run_dir}', *RunCase.words(self))
+        began = time.monotonic()
+        said = self.says(*fetch, shlex.join(there))
+        seconds = time.monotonic() - began
+        self.assertRegex(said, '^vm comes back at checkpoint-')
+        self.addCleanup(self.nyx, 'stop', 'vm', '--now')
+        self.assertFalse((self.there.run_dir / 'vm' / 'qmp.sock').exists())
+        guest = Guest(self, 'vm', self.run_dir / 'vm')
+        self.goes_on(guest, before, 1 << 30)
+        print(f'came back in {seconds:.1f} s', flush=True)
+
+        # On one host it is started anew, and does not notice that either.
+        before = self.counts(guest)[0]
+        self.says(*fetch[:-1])
+        guest = Guest(self, 'vm', self.run_dir / 'vm')
+        self.goes_on(guest, before, 1 << 30)
 
     def written(self):
         """Bytes that QEMU has written; it answers nobody while it saves."""
@@ -202,6 +226,10 @@ class RefusedTest(RunCase):
                          'file = "disk.raw"\nformat = "raw"\n')
         self.launch(spec, 'vm')
         self.assertIn('use qcow2', self.fails('checkpoint', 'vm')[0])
+        self.assertIn('use qcow2', self.fails('checkpoint', 'vm', '--end')[0])
+        self.assertIn('"running"', self.says('status', 'vm', '--json'))
+        self.assertIn('leave one of them out', self.fails(
+            'checkpoint', 'vm', '--end', '--every', '1s')[0])
         self.assertIn('--keep 1 or more',
                       self.fails('checkpoint', 'vm', '--keep', 0)[0])
 
@@ -212,6 +240,7 @@ class RefusedTest(RunCase):
         self.says('stop', 'vm', '--now')
         self.assertIn('no complete checkpoint',
                       self.fails('failover', spec)[0])
+        self.assertIn('is not in use', self.fails('failback', spec)[0])
         # A list that has a tag is not enough: it needs the VM's memory.
         subprocess.run([QEMU.with_name('qemu-img'), 'snapshot', '-c',
                         'checkpoint-20261120-121220.923',

@@ -44,20 +44,27 @@ def _clear_up(name):
             about.unlink()
 
 
+def end(vm, now, seconds):
+    """Whether a VM ends in time, at once or by its guest; then clear up."""
+    try:
+        vm.execute('quit' if now else 'system_powerdown')
+    except Gone:
+        pass
+    if not _await_end(vm, seconds):
+        return False
+    _clear_up(vm.name)
+    return True
+
+
 def _run(options):
     with connect(options.vm) as vm:
-        try:
-            vm.execute('quit' if options.now else 'system_powerdown')
-        except Gone:
-            pass
-        ended = _await_end(vm, options.seconds)
         name = vm.name
+        ended = end(vm, options.now, options.seconds)
     if not ended:
         raise NyxError(f'{name} has not ended within {options.seconds} s; its '
                        'guest may not heed the power button, so use "nyx stop '
                        f'--now {name}", which ends it as a power failure '
                        'would.')
-    _clear_up(name)
     if options.json:
         print_json({'vm': name, 'ended': True})
     else:
