@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 Nyx contributors
+"""Recipes of the manual, run as they are printed.
+
+A recipe NAME is docs/nyx/recipes/NAME.rst, with NAME.toml and whatever other
+NAME.* files it needs. The commands of the page run in a folder with copies of
+them. To "nyx run" and "nyx failover" is added by --set what starts the guest
+of the tests, and where its consoles are.
+
+With NYX_RECIPE_RECORD=1 differences from the page are no failures. In any case
+the page with what was really said is left in the folder of the test's logs.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+
+from .errors import GuestTimeout
+from .nyxrun import Guest, RunCase
+from .paths import BUILD, ROOT
+from .recipeoutput import difference, matches
+from .recipepage import Page
+from .vm import BOOT_SECONDS, TROUBLE
+
+RECIPES = ROOT / 'docs' / 'nyx' / 'recipes'
+FOLDER = '/srv/vm'              # where the manual has specs and disks
+RUN_DIR = '/run/nyx'
+STATE_DIR = '/var/lib/nyx'
+COMMAND_SECONDS = 300
+RETRY_SECONDS = 180
+PAUSE_SECONDS = 0.3
+STARTS = 'run', 'failover', 'failback'
+
+WRAPPER = '''#!/bin/bash
+case $1 in
+{starts}) exec {nyx} "$@" {changes} --set \\
+    "console={{type = 'file', path = '{consoles}/$$.console'}}" ;;
+*) exec {nyx} "$@" ;;
+esac
+'''
+
+
+class RecipeCase(RunCase):
+    """A class for each recipe; its test calls follow() for each section.
+
+    A test may do more between sections, with guest() and what RunCase has.
+    """
+
+    recipe = None           # name of the page and its files
+    modules = ()            # of the guest's kernel
+    append = ''             # to its command line
+    changes = ()            # further words for nyx run
+
+    def setUp(self):
+        super().setUp()
+        self.page = Page(RECIPES / f'{self.recipe}.rst')
+        for path in (RECIPES / 'qmp', *RECIPES.glob(f'{self.recipe}.*')):
+            shutil.copy(path, self.folder)
+        self._guests = {}
+        self._groups = []
+        self._bin = self.folder / '.bin'
+        self._bin.mkdir()
+        self._write_wrapper()
+        for program in ('qemu-img', 'qemu-nbd', 'qemu-io'):
+            if (BUILD / program).exists():
+                (self._bin / program).symlink_to(BUILD / program)
+        self._environment |= {
+            'PATH': f'{self._bin}:{os.environ["PATH"]}:/usr/sbin:/sbin',
+            'COLUMNS': '200', 'TZ': 'UTC', 'NO_COLOR': '1', 'LC_ALL': 'C'}
+        self.addCleanup(self._clean_up)
+
+    def _write_wrapper(self):
+        """nyx, as one who has installed it has it."""
+        changes = self.guest_changes('guest', self.modules, self.append)
+        # Each VM, and each time it runs, has a console of its own.
+        at = [word.startswith('console=') for word in changes].index(True)
+        del changes[at - 1:at + 1]
+        path = self._bin / 'nyx'
+        path.write_text(WRAPPER.format(
+            starts='|'.join(STARTS), nyx=shlex.join(self.words()),
+            consoles=self.folder,
+            changes=shlex.join([*changes, *map(str, self.changes)])))
+        path.chmod(0o755)
+
+    def _clean_up(self):
+        page = self.folder / f'{self.recipe}.rst'
+        page.write_text(self.page.rewritten())
+        for folder in self.run_dir.iterdir():
+            if (folder / 'qmp.sock').exists():
+                self.nyx('stop', folder.name, '--now')
+        for group in self._groups:
+            try:
+                os.killpg(group, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    # What commands are run with
+
+    def _real(self, text):
+        return text.replace(RUN_DIR, str(self.run_dir)) \
+            .replace(STATE_DIR, self._environment['NYX_STATE_DIR']) \
+            .replace(FOLDER, str(self.folder))
+
+    def _printed(self, text):
+        return text.replace(self._environment['NYX_STATE_DIR'], STATE_DIR) \
+            .replace(str(self.folder), FOLDER) \
+            .replace(str(self.run_dir), RUN_DIR)
+
+    def on_host(self, text, seconds=COMMAND_SECONDS):
+        """Status and output of shell text on the host."""
+        path = self.folder / 'said'
+        with path.open('w') as said:
+            process = subprocess.Popen(
+                ['bash', '-o', 'pipefail', '-c', self._real(text)],
+                env=self._environment, cwd=self.folder, stdout=said,
+                stderr=said, stdin=subprocess.DEVNULL, start_new_session=True)
+            self._groups.append(process.pid)
+            try:
+                status = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.fail(f'"{text}" has not ended within {seconds} s: '
+                          f'{path.read_text()}')
+        self._connect()
+        return status, self._printed(path.read_text(errors='replace'))
+
+    def _connect(self):
+        """To the guests of VMs that are new: nothing they say is lost."""
+        for path in self.run_dir.glob('*/agent.sock'):
+            inode = path.stat().st_ino
+            known = self._guests.get(path.parent.name)
+            if known is None or known.inode != inode:
+                guest = RecipeGuest(self, path.parent.name, path.parent)
+                guest.inode = inode
+                self._guests[path.parent.name] = guest
+
+    def guest(self, name=None):
+        """The guest of a VM, ready for commands."""
+        name = name or self.recipe
+        self.assertIn(name, self._guests, f'no VM {name} has been started')
+        self._guests[name].settle()
+        return self._guests[name]
+
+    # Pages
+
+    def follow(self, *titles):
+        """Run the sections with these titles; without any, the whole page."""
+        for title in titles or self.page.sections():
+            commands = [c for c in self.page.commands if c.section == title]
+            self.assertTrue(commands, f'no section "{title}" has commands')
+            for command in commands:
+                self._run(command)
+
+    def assert_followed(self):
+        """Nothing of the page was left out."""
+        left = [f'{c.line}: {c.text}' for c in self.page.commands
+                if c.said is None]
+        self.assertEqual(left, [], 'commands of the page that were not run')
+
+    def _run(self, command):
+        end = time.monotonic() + RETRY_SECONDS
+        while True:
+            wrong = self._try(command)
+            if not wrong:
+                return
+            if command.retry and time.monotonic() < end:
+                time.sleep(PAUSE_SECONDS)
+                continue
+            self.fail(f'{self.page.path.name}:{command.line}: '
+                      f'"{command.text}": {wrong}')
+
+    def _try(self, command):
+        """Run it once; what is wrong with what came of it."""
+        if command.in_guest:
+            result = self.guest(command.guest).agent.run(
+                command.text, COMMAND_SECONDS)
+            status, text = result.status, result.output
+        else:
+            status, text = self.on_host(command.text)
+        command.said = [line.rstrip() for line in text.rstrip().splitlines()]
+        print(f'{command.line}: {command.text}\n{text}', flush=True)
+        if bool(status) != command.fails:
+            return f'its status was {status}; it said: {text}'
+        if os.environ.get('NYX_RECIPE_RECORD') and not command.retry:
+            return None
+        if not matches(command.output, command.said):
+            return difference(command.output, command.said)
+        return None
+
+    # What most recipes ask for in the end
+
+    def device(self, name, guest=None):
+        return self.guest(guest).qmp('query-nyx-devices', device=name)[0]
+
+    def trouble(self, allowed=()):
+        """Lines of all guests' kernels that tell of trouble."""
+        lines = [line for path in self.folder.glob('*.console')
+                 for line in path.read_text(errors='replace').splitlines()]
+        return [line for line in lines if TROUBLE.search(line)
+                and not any(text in line for text in allowed)]
+
+    def assert_no_trouble(self, *allowed):
+        """The guests' kernels, but for these texts, reported none."""
+        self.assertNotEqual(list(self.folder.glob('*.console')), [])
+        self.assertEqual(self.trouble(allowed), [])
+
+
+class RecipeGuest(Guest):
+    """A guest that a command of the page has started."""
+
+    inode = None
+    _settled = False
+
+    def settle(self):
+        """Wait until it takes commands: it boots, or has been loaded."""
+        end = time.monotonic() + BOOT_SECONDS
+        while not self._settled:
+            try:
+                self._settled = self.agent.run('true', 3).status == 0
+            except GuestTimeout:
+                if time.monotonic() > end:
+                    raise
