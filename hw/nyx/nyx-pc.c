@@ -23,6 +23,7 @@
 #include "qemu/module.h"
 #include "stage1-model.h"
 #include "surprise-removal.h"
+#include "tpm-option.h"
 #include "unplug.h"
 #include "system/system.h"
 
@@ -44,6 +45,7 @@ typedef struct NyxPcState {
     NyxUnplug unplug;
     NyxColdPlug cold_plug;
     int hotplug_ports;          /* -1: not said */
+    NyxTpmOption tpm;
 } NyxPcState;
 
 DECLARE_OBJ_CHECKERS(NyxPcState, NyxPcClass, NYX_PC, TYPE_NYX_PC)
@@ -341,6 +343,7 @@ static void nyx_pc_init(MachineState *machine)
     nyx_hotplug_ports_create(PC_MACHINE(machine)->pcibus,
                              nyx_pc_hotplug_ports(NYX_PC(machine)),
                              &error_fatal);
+    nyx_tpm_create(machine, &NYX_PC(machine)->tpm, &error_fatal);
     nyx_cold_plug_begin(&NYX_PC(machine)->cold_plug);
 }
 
@@ -357,6 +360,7 @@ static void nyx_pc_instance_init(Object *obj)
 static void nyx_pc_instance_finalize(Object *obj)
 {
     qobject_unref(NYX_PC(obj)->stage1_options);
+    nyx_tpm_finalize(&NYX_PC(obj)->tpm);
 }
 
 static void nyx_pc_inherit_compat(MachineClass *mc, const MachineClass *parent)
@@ -393,6 +397,7 @@ static void nyx_pc_class_init(ObjectClass *oc, const void *data)
     hc->unplug = nyx_pc_unplug;
     nyx_pc_inherit_compat(mc, MACHINE_CLASS(parent));
     nyx_pc_add_options(oc);
+    nyx_tpm_add_options(oc, offsetof(NyxPcState, tpm));
     nyx_iommu_add_device_property();
 }
 
