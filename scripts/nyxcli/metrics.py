@@ -14,10 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from . import virsh
 from .bottleneck import find
 from .errors import NyxError
-from .metrics_read import read
 from .output import print_json
 from .rundir import running
-from .vm import connect
+from .sampling import Watch
 
 DEFAULT_LISTEN = '127.0.0.1:9955'
 # Prometheus waits 10 s if nobody tells it otherwise.
@@ -28,53 +27,6 @@ INDEX = b"""<!DOCTYPE html>
 <h1>nyx metrics</h1>
 <p><a href="/metrics">Metrics</a></p>
 """
-
-
-class Watch:
-    """One VM, from scrape to scrape; it may be slow, hang or be gone."""
-
-    def __init__(self, name):
-        self.name = name
-        self.figures = None         # the latest
-        self.before = None          # those before
-        self.error = None           # why there are none
-        self.took = 0               # seconds
-        self._complained = None
-        self._thread = None
-
-    def start(self, seconds):
-        """Begin to read, unless the last time has not come to its end."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(
-                target=self._read, args=(seconds,), daemon=True,
-                name=f'read {self.name}')
-            self._thread.start()
-
-    def wait(self, seconds):
-        """Whether figures are there that are new."""
-        self._thread.join(max(seconds, 0))
-        if self._thread.is_alive():
-            self.error = f'{self.name} does not answer in time.'
-        return self.error is None
-
-    def complain(self):
-        """Tell of an error, but not of the same one again and again."""
-        if self.error and self.error != self._complained:
-            print(f'nyx: {self.error}', file=sys.stderr, flush=True)
-        self._complained = self.error
-
-    def _read(self, seconds):
-        begin = time.monotonic()
-        try:
-            with connect(self.name, 'metrics') as vm:
-                figures = read(vm, seconds)
-        except (NyxError, OSError) as err:
-            self.error = str(err)
-            self.before = self.figures = None
-        else:
-            self.before, self.figures = self.figures, figures
-            self.error = None
-        self.took = time.monotonic() - begin
 
 
 class Exporter:

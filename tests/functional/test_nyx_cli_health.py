@@ -7,10 +7,12 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
+import threading
 import time
 
-from nyxtest.cli import CliCase
+from nyxtest.cli import SECONDS, CliCase
 from nyxtest.migration import WRITE, Testdev
 
 MIB = 1 << 20
@@ -242,6 +244,61 @@ class TopTest(CliCase):
         self.assertIn(b'\x1b[?1049h', seen)     # the other screen
         for back in b'\x1b[?25h', b'\x1b[?1049l':     # cursor, and screen
             self.assertIn(back, seen[-100:])
+
+    def test_several(self):
+        """A line for each, also for one that hangs or comes meanwhile."""
+        web = self.start('web', *CAGE, *ROGUE)
+        mail = self.start('mail', *CAGE, *ROGUE)
+        web.monitor.command('nyx-set-policy', device='rogue',
+                            max_faults=65535)
+        mail.monitor.command('nyx-quarantine-device', device='rogue')
+        watching = self.popen('top', '--json', '--interval', '2')
+        began = time.monotonic()
+        while watching.poll() is None and time.monotonic() < began + 60:
+            web.monitor.command('nyx-inject-fault', device='rogue',
+                                address=4096, access='w', count=50)
+            time.sleep(0.05)        # a rate, not a wait
+        out, error = watching.communicate(timeout=60)
+        self.assertEqual(error, '')
+        quiet, busy = json.loads(out)
+        self.assertEqual((quiet['vm'], busy['vm']), ('mail', 'web'))
+        self.assertGreater(busy['per-second']['faults'], 1)
+        self.assertEqual(quiet['per-second']['faults'], 0)
+        self.assertEqual(quiet['devices'],
+                         [{**device, 'per-second': {'faults': 0, 'irqs': 0}}
+                          for device in mail.monitor.command(
+                              'query-nyx-devices')])
+
+        watching = self.popen('top', '--interval', '100ms')
+        self.await_line(watching, r'2 VMs, \d running')
+        self.await_line(watching, r'mail +\w+ +\d+ +1 +0 +0 ')
+        self.await_line(watching, r'mail +rogue +cage +quarantined +blocked')
+        # One that comes is there, with what is known of it.
+        self.start('new')
+        self.await_line(watching, r'new +\w+ +\d')
+        mail.stop()
+        self.await_line(watching, '2 VMs,')
+        watching.kill()
+
+        # Named ones stay in the table.
+        watching = self.popen('top', 'web', 'new', '--interval', '100ms')
+        self.await_line(watching, '2 VMs,')
+        web.process.send_signal(signal.SIGSTOP)
+        self.await_line(watching, 'web +not answering +- ')
+        web.process.send_signal(signal.SIGCONT)
+        self.await_line(watching, r'web +\w+ +\d')
+        watching.kill()
+
+    def await_line(self, process, pattern):
+        """Until a command says a line like that."""
+        late = threading.Timer(SECONDS, process.kill)
+        late.start()
+        self.addCleanup(late.cancel)
+        for line in process.stdout:
+            if re.match(pattern, line):
+                late.cancel()
+                return
+        self.fail(f'no line like {pattern!r}: {process.stderr.read()}')
 
     def test_vm_ends(self):
         vm = self.start('web')

@@ -1,37 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""nyx top: a VM's domains and devices with their rates, live."""
+"""What nyx top shows of one VM: its domains and devices, with rates."""
 
-import contextlib
-import select
-import sys
-import time
-
-from . import bottleneck
-from .background import add_all, domains_to_show, split
-from .errors import NyxError
-from .faults import TITLES as FAULT_TITLES
-from .faults import row as fault_row
-from .figures import grown, hit_rate, totals
-from .metrics_read import read
-from .options import command, vm_argument
-from .output import print_json, rich_table, table
-from .units import bytes_text, rate_text, seconds
-from .vm import connect
+from .. import bottleneck
+from ..background import domains_to_show, split
+from ..faults import TITLES as FAULT_TITLES
+from ..faults import row as fault_row
+from ..figures import grown, hit_rate, totals
+from ..metrics_read import read
+from ..units import bytes_text, rate_text
+from ..vm import connect
 
 LATEST = 5                      # fault records below the tables
 DEVICES = ('DEVICE', 'DOMAIN', 'STATE', 'DMA', 'FAULTS', 'FAULTS/S', 'IRQS/S')
 DOMAINS = ('DOMAIN', 'ISOLATION', 'DEVICES', 'CUT OFF', 'MAPPED', 'FAULTS/S',
            'IRQS/S')
-
-
-def _sample(name):
-    # Short connections, so that other commands come in between.
-    with connect(name) as vm:
-        figures = read(vm)
-        figures['query-nyx-faults'] = vm.execute('query-nyx-faults',
-                                                 limit=LATEST)
-    return figures
 
 
 def _device_rates(before, after, elapsed):
@@ -65,7 +48,7 @@ def view(name, before, after):
         'devices': [{**device, 'per-second': rates[device['device']]}
                     for device in after['query-nyx-devices'] or []],
         'domains': after['query-nyx-domains'] or [],
-        'faults': after['query-nyx-faults'],
+        'faults': after.get('query-nyx-faults', []),
         'bottlenecks': [each.as_dict()
                         for each in bottleneck.find(before, after)]}
 
@@ -134,106 +117,27 @@ def _tables(shown, everything):
         yield FAULT_TITLES, [fault_row(fault) for fault in shown['faults']]
 
 
-def _text(shown, everything):
-    return '\n\n'.join(['\n'.join(_head(shown)),
-                        *(table(*each)
-                          for each in _tables(shown, everything))])
+class One:
+    """look() again and again; an error when the VM is gone."""
 
+    def __init__(self, name):
+        self._name = name
+        self._before = self._sample()
 
-def _screen(shown, everything):
-    # pylint: disable=import-outside-toplevel
-    from rich.console import Group
-    from rich.text import Text
-    head = Text('\n'.join(_head(shown)))
-    head.highlight_regex(r'^.*:', 'bold')
-    if shown['bottlenecks']:
-        head.highlight_regex(r'bottleneck: .*', 'bold red')
-    return Group(head, *(part for each in _tables(shown, everything)
-                         for part in (Text(), rich_table(*each))), Text(),
-                 Text('q or Ctrl-C ends.', 'dim'))
+    def _sample(self):
+        # Short connections, so that other commands come in between.
+        with connect(self._name) as vm:
+            figures = read(vm)
+            figures['query-nyx-faults'] = vm.execute('query-nyx-faults',
+                                                     limit=LATEST)
+        return figures
 
+    def look(self):
+        """What there is to show() since the last time, also for JSON."""
+        before, self._before = self._before, self._sample()
+        return view(self._name, before, self._before)
 
-@contextlib.contextmanager
-def _keys():
-    """Keys come as they are pressed, without being shown."""
-    # pylint: disable=import-outside-toplevel
-    import termios
-    import tty
-    if not sys.stdin.isatty():
-        yield False
-        return
-    before = termios.tcgetattr(sys.stdin)
-    try:
-        tty.setcbreak(sys.stdin)
-        yield True
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-def _pause(interval, keys):
-    """True if q was pressed meanwhile."""
-    if not keys:
-        time.sleep(interval)
-        return False
-    ready = select.select([sys.stdin], [], [], interval)[0]
-    return bool(ready) and sys.stdin.read(1) in 'qQ'
-
-
-def _live(name, interval, everything):
-    try:
-        # pylint: disable=import-outside-toplevel
-        from rich.console import Console
-        from rich.live import Live
-    except ImportError:
-        raise NyxError('the live view needs the Debian package python3-rich; '
-                       'install it, or use --once.') from None
-    before = _sample(name)
-    with _keys() as keys, Live(console=Console(), screen=True,
-                               auto_refresh=False) as live:
-        # A short first interval, so that there is something to see.
-        if _pause(min(1, interval), keys):
-            return
-        while True:
-            after = _sample(name)
-            live.update(_screen(view(name, before, after), everything),
-                        refresh=True)
-            before = after
-            if _pause(interval, keys):
-                return
-
-
-def _run(options):
-    with connect(options.vm) as vm:
-        name = vm.name
-    once = options.once or options.json
-    if not once and sys.stdout.isatty():
-        _live(name, options.interval, options.all)
-        return
-    before = _sample(name)
-    while True:
-        time.sleep(options.interval)
-        after = _sample(name)
-        shown = view(name, before, after)
-        if options.json:
-            print_json(shown)
-        else:
-            print(_text(shown, options.all), flush=True)
-        if once:
-            return
-        print()
-        before = after
-
-
-def add(commands):
-    """Add the subcommand."""
-    parser = command(
-        commands, 'top', _run, 'watch the domains and devices of a VM',
-        'Rates of faults and interrupts, IOTLB hit rate, disks, network, '
-        'states, the latest faults, and the most likely bottleneck. '
-        'Without a terminal, one text after the other.')
-    vm_argument(parser)
-    add_all(parser)
-    parser.add_argument('--interval', metavar='TIME', type=seconds, default=2,
-                        help='between two looks (default: 2)')
-    parser.add_argument('--once', action='store_true', help='print the rates '
-                        'of one interval, and end; so does --json')
+    @staticmethod
+    def show(shown, everything):
+        """Lines, and (titles, rows) of the tables below them."""
+        return _head(shown), _tables(shown, everything)
