@@ -3,7 +3,7 @@
 """nyx assign: move a device to another domain."""
 
 from .devices import show_one
-from .options import command, vm_option
+from .options import device_command
 from .vm import connect
 
 
@@ -16,8 +16,7 @@ def _run(options):
 
 def add(commands):
     """Add the subcommand."""
-    parser = command(commands, 'assign', _run,
-                     'move a device to another domain, while the VM runs')
-    vm_option(parser)
-    parser.add_argument('device', metavar='DEVICE')
+    parser = device_command(
+        commands, 'assign', _run,
+        'move a device to another domain, while the VM runs')
     parser.add_argument('domain', metavar='DOMAIN')

@@ -3,7 +3,7 @@
 """nyx drill: see what the policy does about faults, before one comes."""
 
 from .devices import show_one
-from .options import command, vm_option
+from .options import device_command
 from .units import count, number
 from .vm import connect
 
@@ -18,12 +18,10 @@ def _run(options):
 
 def add(commands):
     """Add the subcommand."""
-    parser = command(
+    parser = device_command(
         commands, 'drill', _run, 'count faults as if a device had caused them',
         'All that the policy of the device knows for its limit follows; the '
         'records are marked as a drill.')
-    vm_option(parser)
-    parser.add_argument('device', metavar='DEVICE')
     parser.add_argument('--count', metavar='N', type=count,
                         help='so many (default: 1)')
     parser.add_argument('--address', metavar='ADDRESS', type=number,

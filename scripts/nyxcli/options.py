@@ -30,3 +30,11 @@ def vm_argument(parser):
     # With a default it would overwrite what --vm has set.
     parser.add_argument('vm', metavar='VM', nargs='?',
                         default=argparse.SUPPRESS, help=VM_HELP)
+
+
+def device_command(commands, name, run, text, more=''):
+    """A subcommand about one device: options.device, options.vm, --json."""
+    parser = command(commands, name, run, text, more)
+    vm_option(parser)
+    parser.add_argument('device', metavar='DEVICE')
+    return parser

@@ -4,7 +4,7 @@
 
 from .devices import show_one
 from .errors import NyxError, Refused
-from .options import command, vm_option
+from .options import device_command
 from .vm import connect
 
 
@@ -28,17 +28,14 @@ def _recover(options):
 
 def add(commands):
     """Add the subcommands."""
-    parser = command(
+    parser = device_command(
         commands, 'quarantine', _quarantine, 'cut a device off',
         'When the command ends, its DMA, interrupts and registers are '
         'blocked.')
-    vm_option(parser)
-    parser.add_argument('device', metavar='DEVICE')
     parser.add_argument('--reason', metavar='TEXT',
                         help='for the event and the log')
-    parser = command(commands, 'recover', _recover,
-                     'reset a device that is cut off, and let it work again')
-    vm_option(parser)
-    parser.add_argument('device', metavar='DEVICE')
+    parser = device_command(
+        commands, 'recover', _recover,
+        'reset a device that is cut off, and let it work again')
     parser.add_argument('--force', action='store_true',
                         help='also if it has failed or has no recoveries left')
