@@ -4,8 +4,9 @@
 
 import json
 import os
+import time
 
-from nyxtest.cli import CliCase
+from nyxtest.cli import SECONDS, CliCase
 from nyxtest.migration import await_migration
 
 MIB = 1 << 20
@@ -14,6 +15,7 @@ CONFIGURATION = ('-object', 'nyx-domain,id=cage,default-map=none',
                  '-device', 'nyx-testdev,id=rogue,nyx-domain=cage,addr=5',
                  '-device', 'e1000e,id=nic0,addr=6')
 WAITS = '-incoming', 'defer'
+ATTEMPTS = 10
 
 
 class MigrateTest(CliCase):
@@ -60,6 +62,58 @@ class MigrateTest(CliCase):
         self.assertEqual(there.read(5 * MIB, CHUNK),
                          here.read(5 * MIB, CHUNK))
         self.assertGreater(outcome['ram']['multifd-bytes'], 8 * MIB)
+
+    def postcopy(self, attempt):
+        """One postcopy of a busy VM; what nyx said."""
+        names = f'here{attempt}', f'there{attempt}'
+        here = self.start(names[0], *CONFIGURATION)
+        there = self.start(names[1], *CONFIGURATION, *WAITS)
+        for at in range(MIB, 5 * MIB, CHUNK):
+            here.write(at, os.urandom(CHUNK))
+        here.monitor.command('nyx-inject-fault', device='rogue', address=4096,
+                             access='w', count=3)
+        since = here.monitor.position()
+        moving = self.popen('migrate', 'start', '--vm', names[0], '--into',
+                            names[1], '--postcopy', '--bandwidth', '2M',
+                            '--downtime', '1',
+                            '--json')
+        # It changes memory faster than that: precopy would never end.
+        limit = time.monotonic() + SECONDS
+        while not here.monitor.seen('STOP', since) and moving.poll() is None:
+            self.assertLess(time.monotonic(), limit, 'postcopy does not begin')
+            for at in range(5 * MIB, 9 * MIB, CHUNK):
+                here.write(at, os.urandom(CHUNK))
+        out, error = moving.communicate(timeout=SECONDS)
+        if moving.returncode == 0:
+            self.assertTrue(here.monitor.seen('MIGRATION', since,
+                                              status='postcopy-active'))
+            self.assertEqual(there.read(3 * MIB, CHUNK),
+                             here.read(3 * MIB, CHUNK))
+            self.assertEqual(there.monitor.command('query-nyx-faults'),
+                             here.monitor.command('query-nyx-faults'))
+            self.assertEqual(there.monitor.command('query-status')['status'],
+                             'running')
+        here.stop()
+        there.stop()
+        return moving.returncode, out, error
+
+    def test_postcopy(self):
+        """It runs on there before all of its memory is there.
+
+        QEMU 11.1.1 itself, also with q35, now and then loses the end of the
+        stream between VMs as small as these: then it is tried again.
+        """
+        for attempt in range(ATTEMPTS):
+            status, out, error = self.postcopy(attempt)
+            if status == 0:
+                break
+            self.assertRegex(error, r'^nyx: .* failed: Sibling indicated '
+                             r'error 1; it is [a-z-]+ here\.\n$')
+        self.assertEqual((status, error), (0, ''))
+        outcome = json.loads(out)
+        self.assertEqual(outcome['status'], 'completed')
+        self.assertEqual({part['result'] for part in outcome['verified']},
+                         {'ok'}, outcome)
 
     def test_uri(self):
         here, there = self.pair()
