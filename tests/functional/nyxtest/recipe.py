@@ -18,7 +18,6 @@ import signal
 import subprocess
 import time
 
-from .errors import GuestTimeout
 from .nyxrun import Guest, RunCase
 from .paths import BUILD, ROOT
 from .recipeoutput import difference, matches
@@ -129,11 +128,11 @@ class RecipeCase(RunCase):
     def _connect(self):
         """To the guests of VMs that are new: nothing they say is lost."""
         for path in self.run_dir.glob('*/agent.sock'):
-            inode = path.stat().st_ino
+            made = path.stat().st_ctime_ns      # inodes are used again
             known = self._guests.get(path.parent.name)
-            if known is None or known.inode != inode:
+            if known is None or known.made != made:
                 guest = RecipeGuest(self, path.parent.name, path.parent)
-                guest.inode = inode
+                guest.made = made
                 self._guests[path.parent.name] = guest
 
     def guest(self, name=None):
@@ -173,6 +172,7 @@ class RecipeCase(RunCase):
 
     def _try(self, command):
         """Run it once; what is wrong with what came of it."""
+        began = time.monotonic()
         if command.in_guest:
             result = self.guest(command.guest).agent.run(
                 command.text, COMMAND_SECONDS)
@@ -180,7 +180,8 @@ class RecipeCase(RunCase):
         else:
             status, text = self.on_host(command.text)
         command.said = [line.rstrip() for line in text.rstrip().splitlines()]
-        print(f'{command.line}: {command.text}\n{text}', flush=True)
+        print(f'{command.line}: {command.text} '
+              f'({time.monotonic() - began:.1f} s)\n{text}', flush=True)
         if bool(status) != command.fails:
             return f'its status was {status}; it said: {text}'
         if os.environ.get('NYX_RECIPE_RECORD') and not command.retry:
@@ -210,15 +211,16 @@ class RecipeCase(RunCase):
 class RecipeGuest(Guest):
     """A guest that a command of the page has started."""
 
-    inode = None
+    made = None             # when its socket was
     _settled = False
 
     def settle(self):
-        """Wait until it takes commands: it boots, or has been loaded."""
-        end = time.monotonic() + BOOT_SECONDS
-        while not self._settled:
-            try:
-                self._settled = self.agent.run('true', 3).status == 0
-            except GuestTimeout:
-                if time.monotonic() > end:
-                    raise
+        """Wait until it takes commands: it boots, or comes from elsewhere."""
+        if self._settled:
+            return
+        if {'-incoming', '-loadvm'} & set(self.about['command']):
+            self.agent.check('true', BOOT_SECONDS)
+        else:
+            # A command that came earlier would be garbage to it.
+            self.wait_ready()
+        self._settled = True
