@@ -12,6 +12,7 @@ import re
 ELLIPSIS = '...'
 HASH = re.compile(r'\b[0-9a-f]{32,}\b')
 SIZE = re.compile(r'\b\d+(\.\d+)? ([KMGT]i?)?B\b')
+TIME = re.compile(r'\b\d+(\.\d+)? ?(ns|us|ms|s)\b')
 ADDRESS = re.compile(r'\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b')
 MAC = re.compile(r'\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b')
 HEX = re.compile(r'0x[0-9a-f]+')
@@ -28,8 +29,8 @@ def _number(match):
 
 def _loose(line):
     """The line without what differs from run to run."""
-    for pattern, short in ((HASH, 'HASH'), (SIZE, 'SIZE'), (MAC, 'MAC'),
-                           (RULE, 'RULE')):
+    for pattern, short in ((HASH, 'HASH'), (SIZE, 'SIZE'), (TIME, 'TIME'),
+                           (MAC, 'MAC'), (RULE, 'RULE')):
         line = pattern.sub(short, line)
     kept = ADDRESS.findall(line)            # they are not what differs
     line = HEX.sub('HEX', ADDRESS.sub('ADDRESS', line))
