@@ -72,12 +72,8 @@ class _DiskVM(VM):
             self.device(driver, id='boot0', drive='disk',
                         serial='x' if driver == 'nvme' else None)
 
-    def _command(self, qmp, serial):
-        words = super()._command(qmp, serial)
-        for option in ('-kernel', '-initrd', '-append'):
-            at = words.index(option)
-            del words[at:at + 2]
-        return words
+    def _boot_arguments(self):
+        return []
 
 
 @needs_nyx
@@ -108,6 +104,10 @@ class _FirmwareTest(unittest.TestCase):
 
     def test_ahci(self):
         self.check_boots('ahci')
+
+
+class NoStage1FirmwareTest(_FirmwareTest):
+    kind = 'none'
 
 
 class IntelFirmwareTest(_FirmwareTest):

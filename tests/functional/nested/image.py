@@ -8,11 +8,8 @@ first, unchanged, and is at the same time what the innermost guest boots.
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.util
 import lzma
-import os
-import re
 import struct
 import subprocess
 import sys
@@ -20,9 +17,9 @@ import sysconfig
 from dataclasses import replace
 from pathlib import Path
 
-from nyxtest.cpio import CpioWriter
 from nyxtest.errors import NyxTestError
-from nyxtest.image import compile_program, guest_image, say
+from nyxtest.image import compile_program, guest_image
+from nyxtest.initrd import extended_initrd, files_key, libraries
 from nyxtest.paths import GUEST_BUILD, QEMU, ROOT
 
 FOLDER = GUEST_BUILD / 'nested'         # in it, a folder for each kernel
@@ -71,7 +68,7 @@ def _stripped(program):
     """A copy without what only a debugger wants."""
     target = FOLDER / program.name
     stamp = FOLDER / f'{program.name}.sha256'
-    key = _key({'': program})
+    key = files_key({'': program})
     if target.exists() and stamp.exists() and stamp.read_text() == key:
         return target
     stamp.unlink(missing_ok=True)
@@ -80,13 +77,6 @@ def _stripped(program):
     new.rename(target)
     stamp.write_text(key)
     return target
-
-
-def libraries(program):
-    """What the program loads: absolute names, as it asks for them."""
-    out = subprocess.run(['ldd', str(program)], check=True, text=True,
-                         capture_output=True).stdout
-    return re.findall(r'(/\S+) \(0x', out)
 
 
 def _firmware(name):
@@ -138,40 +128,6 @@ def _files(vmlinux, image):
     return files
 
 
-def _key(files):
-    """Changes with any of the files."""
-    lines = []
-    for name, path in sorted(files.items()):
-        stat = path.stat()
-        lines.append(f'{name} {path} {stat.st_size} {stat.st_mtime_ns}\n')
-    return hashlib.sha256(''.join(lines).encode()).hexdigest()
-
-
-def _write(target, first, files):
-    new = target.with_suffix('.new')
-    with new.open('wb') as file:
-        file.write(first.read_bytes())
-        file.write(b'\0' * (-file.tell() % 512))
-        cpio = CpioWriter(file)
-        for name, path in files.items():
-            mode = 0o755 if os.access(path, os.X_OK) else 0o644
-            cpio.file(name, path.read_bytes(), mode)
-        cpio.close()
-    new.rename(target)
-
-
-def _initrd(folder, first, files):
-    target = folder / 'initrd'
-    stamp = folder / 'initrd.sha256'
-    key = _key({**files, '': first})
-    if not target.exists() or not stamp.exists() or stamp.read_text() != key:
-        say(f'writing {target}')
-        stamp.unlink(missing_ok=True)
-        _write(target, first, files)
-        stamp.write_text(key)
-    return target
-
-
 @contextlib.contextmanager
 def _locked():
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -191,7 +147,8 @@ def nested_image(module=None):
             folder = FOLDER / image.release
             folder.mkdir(exist_ok=True)
             vmlinux = _vmlinux(image, folder)
-            initrd = _initrd(folder, image.initrd, _files(vmlinux, image))
+            initrd = extended_initrd(folder / 'initrd', image.initrd,
+                                     _files(vmlinux, image))
         except (OSError, subprocess.SubprocessError) as err:
             raise NyxTestError(f'the nested guest image cannot be made: {err}; '
                                'make room on the disk or install what is '

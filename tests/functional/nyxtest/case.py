@@ -42,6 +42,7 @@ class GuestTest(unittest.TestCase):
     each class is that the guest's kernel got through it all unharmed.
     """
 
+    vm_class = VM
     cpus = 2
     memory = '512M'
     boot_limit = BOOT_SECONDS
@@ -62,8 +63,8 @@ class GuestTest(unittest.TestCase):
         image = image_or_skip(guest_image, cls.rare_module)
         folder = LOGS / f'{cls.__module__}.{cls.__name__}'
         shutil.rmtree(folder, ignore_errors=True)
-        cls.vm = VM(image, folder, choose_accel(image)[0], cls.cpus,
-                    cls.memory)
+        cls.vm = cls.vm_class(image, folder, choose_accel(image)[0], cls.cpus,
+                              cls.memory)
         cls.server = FileServer(cls.fetch_bytes)
         cls.addClassCleanup(cls.server.close)
         cls.addClassCleanup(cls._clean_up)

@@ -43,7 +43,7 @@ def say(text):
 
 
 @contextlib.contextmanager
-def _locked(folder):
+def locked(folder):
     """One process at a time works on the image."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / 'lock').open('w') as lock:
@@ -51,7 +51,7 @@ def _locked(folder):
         yield
 
 
-def _package(home, name_start, choose):
+def package(home, name_start, choose):
     """The package kept from earlier, or a fresh download.
 
     choose(apt) names what to download.
@@ -62,9 +62,9 @@ def _package(home, name_start, choose):
     if kept:
         return kept[-1]
     apt = packages.Apt(folder)
-    package = choose(apt)
-    say(f'fetching {package}')
-    return apt.fetch(package)
+    name = choose(apt)
+    say(f'fetching {name}')
+    return apt.fetch(name)
 
 
 def _wanted_modules():
@@ -110,7 +110,7 @@ def _write_linux(deb, wanted, target):
 
 def _linux(home, choose):
     """The directory with kernel and modules, and what about.json says."""
-    deb = _package(home, 'linux-image-', choose)
+    deb = package(home, 'linux-image-', choose)
     wanted = _wanted_modules()
     target = home / 'linux'
     about = target / 'about.json'
@@ -122,16 +122,16 @@ def _linux(home, choose):
     return target, json.loads(about.read_text())
 
 
-def _busybox():
-    deb = _package(GUEST_BUILD, 'busybox-static_',
-                   lambda _: 'busybox-static')
+def busybox():
+    """The program; the caller has locked GUEST_BUILD."""
+    deb = package(GUEST_BUILD, 'busybox-static_', lambda _: 'busybox-static')
     folder = GUEST_BUILD / 'busybox'
     for place in ('bin/busybox', 'usr/bin/busybox'):
         if (folder / place).exists():
             return folder / place
     shutil.rmtree(folder, ignore_errors=True)
     packages.unpack(deb, folder)
-    return _busybox()
+    return busybox()
 
 
 def compile_program(name):
@@ -154,15 +154,15 @@ def compile_program(name):
     return target
 
 
-def _inputs(linux, about, busybox):
-    """All that goes into the initramfs: name there -> (content, mode)."""
+def agent_files(linux, orders):
+    """What the agent needs, with the modules of orders from the folder linux:
+    name in the initramfs -> (content, mode).
+    """
     files = {'init': ((GUEST_SOURCES / 'init').read_bytes(), 0o755),
-             'bin/busybox': (busybox.read_bytes(), 0o755)}
+             'bin/busybox': (busybox().read_bytes(), 0o755)}
     for name in SCRIPTS:
         files[f'bin/{name}'] = ((GUEST_SOURCES / name).read_bytes(), 0o755)
-    for name in PROGRAMS:
-        files[f'bin/{name}'] = (compile_program(name).read_bytes(), 0o755)
-    for name, order in about['orders'].items():
+    for name, order in orders.items():
         text = ''.join(f'{part}.ko\n' for part in order)
         files[f'lib/modules/{name}.load'] = (text.encode(), 0o644)
         for part in order:
@@ -171,7 +171,18 @@ def _inputs(linux, about, busybox):
     return files
 
 
-def _write_initrd(files, applets, target):
+def _inputs(linux, about):
+    """All that goes into the initramfs of every guest."""
+    files = agent_files(linux, about['orders'])
+    for name in PROGRAMS:
+        files[f'bin/{name}'] = (compile_program(name).read_bytes(), 0o755)
+    return files
+
+
+def write_initrd(files, target):
+    """An initramfs of files, name there -> (content, mode), and busybox."""
+    applets = subprocess.run([str(busybox()), '--list'], check=True, text=True,
+                             capture_output=True).stdout.split()
     new = target.with_suffix('.new')
     with new.open('wb') as file:
         cpio = CpioWriter(file)
@@ -189,8 +200,7 @@ def _write_initrd(files, applets, target):
 
 
 def _initrd(home, linux, about):
-    busybox = _busybox()
-    files = _inputs(linux, about, busybox)
+    files = _inputs(linux, about)
     digest = hashlib.sha256()
     for name, (data, _) in sorted(files.items()):
         digest.update(name.encode() + b'\0' + data)
@@ -201,15 +211,13 @@ def _initrd(home, linux, about):
         return target
     say('writing the initramfs')
     stamp.unlink(missing_ok=True)
-    applets = subprocess.run([str(busybox), '--list'], check=True, text=True,
-                             capture_output=True).stdout.split()
-    _write_initrd(files, applets, target)
+    write_initrd(files, target)
     stamp.write_text(digest.hexdigest())
     return target
 
 
 def _make(home, choose):
-    with _locked(GUEST_BUILD):
+    with locked(GUEST_BUILD):
         try:
             home.mkdir(exist_ok=True)
             linux, about = _linux(home, choose)

@@ -61,6 +61,10 @@ class VM:
         self._process = None
 
     @property
+    def image(self):
+        return self._image
+
+    @property
     def has_nyx(self):
         return self.machine.startswith(('nyx-pc', 'pc-q35-nyx'))
 
@@ -81,19 +85,28 @@ class VM:
             properties['nyx-domain'] = domain
         self.add('-device', _join(driver, properties), modules=modules)
 
-    def _command(self, qmp, serial):
-        cpu = 'host' if self.accel == 'kvm' else 'max'
+    @property
+    def append(self):
+        """The command line of the guest's kernel."""
         append = ' '.join(self.kernel_arguments)
         if self._modules:
             append += ' nyx.load=' + ','.join(self._modules)
+        return append
+
+    def _boot_arguments(self):
+        """What makes QEMU start the guest's kernel."""
+        return ['-kernel', str(self._image.kernel),
+                '-initrd', str(self._image.initrd), '-append', self.append]
+
+    def _command(self, qmp, serial):
+        cpu = 'host' if self.accel == 'kvm' else 'max'
         return [
             str(QEMU), '-M', ','.join([self.machine, *self.machine_options]),
             '-accel', self.accel, '-cpu', cpu, '-smp', str(self.cpus),
             '-m', self.memory, '-nodefaults', '-no-user-config',
             '-display', 'none', '-vga', 'none', '-no-reboot',
             '-run-with', 'exit-with-parent=on', '-sandbox', SANDBOX,
-            '-kernel', str(self._image.kernel),
-            '-initrd', str(self._image.initrd), '-append', append,
+            *self._boot_arguments(),
             '-chardev', f'socket,id=qmp-socket,fd={qmp}',
             '-object', 'monitor-qmp,id=qmp,chardev=qmp-socket',
             '-serial', f'file:{self.run_folder / "console.log"}',
@@ -133,9 +146,12 @@ class VM:
         try:
             self.monitor = Monitor(qmp)
             if not incoming and not snapshot:
-                self.agent.wait_ready(seconds)
+                self._await_guest(seconds)
         except (EOFError, OSError, NyxTestError) as err:
             raise self._explain(err) from err
+
+    def _await_guest(self, seconds):
+        self.agent.wait_ready(seconds)
 
     def reset(self, seconds=BOOT_SECONDS):
         """Reset the machine and wait until the guest is up again."""
