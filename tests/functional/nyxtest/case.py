@@ -43,6 +43,7 @@ class GuestTest(unittest.TestCase):
     """
 
     vm_class = VM
+    make_image = staticmethod(guest_image)
     cpus = 2
     memory = '512M'
     boot_limit = BOOT_SECONDS
@@ -60,7 +61,7 @@ class GuestTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        image = image_or_skip(guest_image, cls.rare_module)
+        image = image_or_skip(cls.make_image, cls.rare_module)
         folder = LOGS / f'{cls.__module__}.{cls.__name__}'
         shutil.rmtree(folder, ignore_errors=True)
         cls.vm = cls.vm_class(image, folder, choose_accel(image)[0], cls.cpus,
