@@ -35,6 +35,16 @@ VARIANTS = {
     'memory = { size = "64M", preallocate = true, host-node = 0 }':
         (('query-memdev', {}), lambda a: a[0]['prealloc'] and
          a[0]['host-nodes'] == [0] and a[0]['policy'] == 'bind'),
+    'memory = { size = "64M", max = "256M", slots = 3 }\n'
+    'cpus = { count = 1, max = 2 }\n[[numa]]\nid = "a"\nmemory = "48M"\n'
+    'host-node = 0\ncpus = "0"\ndistances = [10, 40]\n[[numa]]\n'
+    'memory = "16M"\ncpus = "1"\n':
+        (('query-memdev', {}), lambda a: {m['size'] >> 20 for m in a} ==
+         {48, 16} and [m['host-nodes'] for m in a
+                       if m['size'] >> 20 == 48] == [[0]]),
+    DISK + 'bus = "usb"\n':
+        (qom('/machine/peripheral/disk0', 'type'),
+         lambda a: a == 'usb-storage'),
     'memory = { size = "64M", shared = true, lock = true }':
         (('query-memdev', {}), lambda a: a[0]['share']),
     '[machine]\nstage1 = "intel"\nstage1-options = { aw-bits = 39 }\n'

@@ -37,9 +37,7 @@ def describe(spec):
                          f'size={size_text(window["size"])} '
                          f'access={window["access"]}')
     if lines:
-        lines = ['then, by QMP:', *lines]
-        if not spec['migration']['listen']:
-            lines.append('cont')
+        lines = ['then, by QMP:', *lines, 'cont']
     return lines
 
 

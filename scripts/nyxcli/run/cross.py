@@ -7,6 +7,7 @@ Defaults that depend on other keys are filled in here, too.
 
 import hashlib
 
+from . import numa
 from .hint import did_you_mean
 from .schema import BY_NAME
 from .values import Ref, size_text
@@ -25,9 +26,9 @@ def check(spec, problems):
     _name_all(spec)
     ids = _check_ids(spec, problems)
     _check_refs(spec, ids, problems)
-    for rule in (_cpus, _memory, _firmware, _boot, _disks, _nics, _serials,
-                 _domains, _windows, _passthrough, _vhost_user, _accel,
-                 _snapshot):
+    for rule in (_cpus, _memory, numa.check, _firmware, _boot, _disks, _nics,
+                 _serials, _domains, _windows, _passthrough, _vhost_user,
+                 _accel, _display, _snapshot):
         rule(spec, problems)
 
 
@@ -108,6 +109,12 @@ def _memory(spec, problems):
                      'the key out')
     if memory['shared'] is None:
         memory['shared'] = bool(needs)
+    for name, other in (('max', 'slots'), ('slots', 'max')):
+        if memory[name] and not memory[other]:
+            problems.add(('memory', name), f'{name} needs {other}')
+    if memory['max'] and memory['max'] <= memory['size']:
+        problems.add(('memory', 'max'), f'max is {size_text(memory["max"])}, '
+                     f'no more than size ({size_text(memory["size"])})')
 
 
 def _firmware(spec, problems):
@@ -124,7 +131,7 @@ def _boot(spec, problems):
         if boot[name] and not boot['kernel']:
             problems.add(('boot', name), f'{name} needs a kernel')
     devices = [entry['id'] for section, _, entry in spec.entries()
-               if section.name not in ('domain', 'iothread', 'serial')]
+               if section.name not in ('domain', 'iothread', 'serial', 'numa')]
     for number, name in enumerate(boot['order'] or ()):
         if name not in devices:
             problems.add(('boot', 'order', number), 'order has '
@@ -275,6 +282,12 @@ def _accel(spec, problems):
             spec['machine']['stage1'] == 'none':
         problems.add(('machine', 'stage1-options'), 'stage1-options needs a '
                      'stage1')
+
+
+def _display(spec, problems):
+    if spec['display']['type'] == 'spice-app' and spec['qemu']['sandbox']:
+        problems.add(('display', 'type'), 'the sandbox keeps "spice-app" from '
+                     'starting its viewer; set sandbox = false in [qemu]')
 
 
 def _snapshot(spec, problems):

@@ -5,13 +5,17 @@
 import hashlib
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from ..errors import NyxError
 from ..rundir import vm_dir
 from . import firmware
+from .schema.other import WINDOWS
 
 NAME = 'qemu-system-x86_64'
+BUILD_WITH = {'gtk': '--enable-gtk', 'sdl': '--enable-sdl',
+              'spice-app': '--enable-spice'}
 # Where scripts/nyx is: in the sources beside build/, installed in lib/nyx.
 HERE = Path(__file__).resolve().parents[2]
 
@@ -77,9 +81,27 @@ class Host:
         self.image_tool = self.program.with_name('qemu-img')
         self.accel = _accel(spec)
         self.firmware = firmware.find(spec, self.state)
+        self._check_display(spec['display']['type'])
         self.log = Path(spec['logging']['file'] or self.run / 'log')
         self._vm = spec['name']
         self.starts_stopped = self._starts_stopped(spec)
+
+    def _check_display(self, kind):
+        """NyxError if this QEMU cannot open such a window."""
+        if kind not in WINDOWS:
+            return
+        try:
+            said = subprocess.run([self.program, '-display', 'help'],
+                                  capture_output=True, text=True,
+                                  check=False).stdout
+        except OSError as err:
+            raise NyxError(f'{self.program} cannot be run: '
+                           f'{err.strerror.lower()}.') from err
+        if kind not in said.split():
+            raise NyxError(f'the display "{kind}" is not built into '
+                           f'{self.program}; choose "vnc", which needs no '
+                           'window here, or build QEMU with '
+                           f'"{BUILD_WITH[kind]}".')
 
     @staticmethod
     def _starts_stopped(spec):

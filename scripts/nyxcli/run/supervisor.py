@@ -122,8 +122,8 @@ class Supervisor:
         with vm:
             try:
                 afterwards.finish(self._spec, vm, self._process.pid)
-                if self._host.starts_stopped and \
-                        not self._spec['migration']['listen']:
+                if self._host.starts_stopped:
+                    # A guest that is to come here runs when it has come.
                     vm.execute('cont')
             except Gone:
                 self._has_ended(None)

@@ -167,16 +167,20 @@ class Ref:
 
 @dataclass(frozen=True)
 class Cpus:
-    """Host CPUs as taskset(1) writes them; becomes a sorted list."""
+    """CPUs as taskset(1) writes them; becomes a sorted list."""
 
-    text = 'host CPUs: "3", "0-3,8"'
+    what: str = 'host CPUs'
+
+    @property
+    def text(self):
+        return f'{self.what}: "3", "0-3,8"'
 
     def parse(self, value):
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str) or not CPU_LIST.fullmatch(value):
-            raise Invalid(f'{shown(value)}, but host CPUs such as "0-3,8" are '
-                          'wanted')
+            raise Invalid(f'{shown(value)}, but {self.what} such as "0-3,8" '
+                          'are wanted')
         cpus = set()
         for part in value.split(','):
             first, _, last = part.partition('-')

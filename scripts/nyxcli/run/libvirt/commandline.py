@@ -11,6 +11,7 @@ from ..qemu.option import option
 from ..qemu.place import Place
 from ..qemu.storage import Disks
 from ..schema import BY_NAME
+from ..schema.other import WINDOWS
 from . import disks, nics
 from .element import child
 
@@ -92,6 +93,8 @@ def left_out(spec):
         yield "logging.file: libvirt's own log of the domain has it"
     if any(entry['create'] for entry in spec['disk']):
         yield 'disk.create: make images with "qemu-img create"'
+    if spec['display']['type'] in WINDOWS:
+        yield 'display.type: "virt-viewer" opens a window, by VNC'
     if spec['tpm']['state']:
         yield 'tpm.state: libvirt has a place of its own'
     if any(entry['map'] for entry in spec['domain']):

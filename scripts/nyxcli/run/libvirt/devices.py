@@ -84,15 +84,19 @@ def tpm(devices, spec):
 def display(devices, spec):
     """<graphics>, <video> and <input>; or that there are none."""
     values = spec['display']
+    used = values['type'] != 'none' or \
+        any(disk['bus'] == 'usb' for disk in spec['disk'])
+    child(devices, 'controller', type_='usb',
+          model='qemu-xhci' if used else 'none')
     if values['type'] == 'none':
-        child(devices, 'controller', type_='usb', model='none')
         child(child(devices, 'video'), 'model', type_='none')
         return
-    child(devices, 'controller', type_='usb', model='qemu-xhci')
     for kind in ('tablet', 'keyboard'):
         child(devices, 'input', type_=kind, bus='usb')
     listen = values['listen']
-    if listen.startswith('unix:'):
+    if values['type'] != 'vnc':
+        child(devices, 'graphics', type_='vnc', autoport=True)
+    elif listen.startswith('unix:'):
         child(devices, 'graphics', type_='vnc', socket=listen[5:])
     else:
         address, _, number = listen.rpartition(':')

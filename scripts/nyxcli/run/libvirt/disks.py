@@ -7,7 +7,7 @@ from .alias import boot_order
 from .element import apply_keys, child
 
 BUSES = {'virtio': ('vd', 'virtio'), 'ahci': ('sd', 'sata'),
-         'scsi': ('sd', 'scsi')}
+         'scsi': ('sd', 'scsi'), 'usb': ('sd', 'usb')}
 
 
 def is_known(disk):

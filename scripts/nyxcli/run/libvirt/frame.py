@@ -12,6 +12,9 @@ KIB = 1024
 def memory(domain, spec):
     """<memory> and how it is backed."""
     values = spec['memory']
+    if values['max']:
+        child(domain, 'maxMemory', values['max'] // KIB, unit='KiB',
+              slots=values['slots'])
     child(domain, 'memory', values['size'] // KIB, unit='KiB')
     if not any(values[name] for name in ('hugepages', 'shared', 'preallocate',
                                          'lock')):
@@ -50,9 +53,21 @@ def processors(domain, spec):
                   cpuset=cpus_text(thread['pin']))
     if not len(tune):
         domain.remove(tune)
+    _tune_memory(domain, spec)
+
+
+def _tune_memory(domain, spec):
+    """Nodes of the host that memory comes from."""
     if spec['memory']['host-node'] is not None:
         child(child(domain, 'numatune'), 'memory', mode='strict',
               nodeset=spec['memory']['host-node'])
+    bound = [(number, node['host-node']) for number, node
+             in enumerate(spec['numa']) if node['host-node'] is not None]
+    if bound:
+        element = child(domain, 'numatune')
+        for number, node in bound:
+            child(element, 'memnode', cellid=number, mode='strict',
+                  nodeset=node)
 
 
 def system(domain, spec):
@@ -104,11 +119,31 @@ def cpu(domain, spec, accel):
         child(element, 'model', model, fallback='forbid')
     if any(cpus[name] for name in ('sockets', 'cores', 'threads')):
         child(element, 'topology', **topology(cpus))
+    _numa(element, spec)
     for text in properties:
         name, _, value = text.partition('=')
         off = value == 'off' or name.startswith('-')
         child(element, 'feature', policy='disable' if off else 'require',
               name=name.lstrip('+-'))
+
+
+def _numa(element, spec):
+    """<numa>; libvirt wants a node also where memory can be plugged in."""
+    nodes = spec['numa']
+    if nodes:
+        cells = child(element, 'numa')
+        for number, node in enumerate(nodes):
+            cell = child(cells, 'cell', id=number,
+                         cpus=cpus_text(node['cpus']) or None,
+                         memory=node['memory'] // KIB, unit='KiB')
+            distances = child(cell, 'distances')
+            for other, value in enumerate(node['distances']):
+                child(distances, 'sibling', id=other, value=value)
+    elif spec['memory']['max']:
+        most = spec['cpus']['max'] or spec['cpus']['count']
+        child(child(element, 'numa'), 'cell', id=0,
+              cpus=cpus_text(range(most)), unit='KiB',
+              memory=spec['memory']['size'] // KIB)
 
 
 def topology(cpus):

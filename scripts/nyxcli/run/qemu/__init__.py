@@ -34,7 +34,7 @@ def command(spec, host):
             *machine.machine(spec, host), *machine.memory(spec),
             *machine.firmware(spec, host), *machine.surroundings(spec),
             *builtin.monitors(host), *machine.boot(spec), *objects(spec),
-            *place.ports.arguments, *found, *builtin.tpm(spec, host),
+            *place.ports.arguments, *builtin.usb(spec), *found, *builtin.tpm(spec, host),
             *builtin.display(spec), *builtin.console(spec, host),
             *builtin.serials(spec, host), *builtin.watchdog(spec, place),
             *builtin.rng(spec, place), *machine.beginning(spec),

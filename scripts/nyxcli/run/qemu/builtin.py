@@ -17,15 +17,23 @@ def tpm(spec, host):
             '-device', f'tpm-{spec["tpm"]["model"]},tpmdev=tpm']
 
 
+def usb(spec):
+    """The controller, where there is something to plug into it."""
+    if spec['display']['type'] == 'none' and \
+            all(disk['bus'] != 'usb' for disk in spec['disk']):
+        return []
+    return ['-device', 'qemu-xhci,id=usb,bus=pcie.0']
+
+
 def display(spec):
     """-display or -vnc, with a card, a keyboard and a tablet."""
     values = spec['display']
     if values['type'] == 'none':
         return ['-display', 'none']
-    return ['-vnc', values['listen'].replace(',', ',,'),
-            '-device', option(VIDEO[values['video']], {
+    way = ['-vnc', values['listen'].replace(',', ',,')] \
+        if values['type'] == 'vnc' else ['-display', values['type']]
+    return [*way, '-device', option(VIDEO[values['video']], {
                 'id': 'video', 'bus': 'pcie.0'}),
-            '-device', 'qemu-xhci,id=usb,bus=pcie.0',
             '-device', 'usb-tablet,id=tablet,bus=usb.0',
             '-device', 'usb-kbd,id=keyboard,bus=usb.0']
 

@@ -5,7 +5,7 @@
 from ..key import properties
 from ..loglevels import masks, patterns
 from ..schema import BY_NAME
-from ..values import size_text
+from ..values import cpus_text, size_text
 from .option import option
 
 # What libvirt gives its domains, too.
@@ -15,7 +15,13 @@ RAM = 'pc.ram'                  # as QEMU itself names it
 HUGE = {'2M': 2 << 20, '1G': 1 << 30}
 
 
-def _needs_backend(memory):
+def _needs_backend(spec):
+    """Whether the machine has one; with NUMA each node has its own."""
+    memory = spec['memory']
+    return not spec['numa'] and _is_special(memory)
+
+
+def _is_special(memory):
     return memory['hugepages'] or memory['shared'] or \
         memory['preallocate'] or memory['host-node'] is not None
 
@@ -32,7 +38,7 @@ def machine(spec, host):
         words['pflash0'], words['pflash1'] = 'uefi-code', 'uefi-vars'
     if host.firmware.smm:
         words['smm'] = True
-    if _needs_backend(spec['memory']):
+    if _needs_backend(spec):
         words['memory-backend'] = RAM
     model = spec['cpus']['model'] or \
         ('host' if host.accel == 'kvm' else 'max')
@@ -53,16 +59,41 @@ def _smp(cpus):
 def memory(spec):
     """-m, and an object where the memory is to be of a certain kind."""
     values = spec['memory']
-    words = ['-m', f'size={size_text(values["size"])}']
+    words = ['-m', option(None, {
+        'size': size_text(values['size']), 'slots': values['slots'],
+        'maxmem': size_text(values['max']) if values['max'] else None})]
     if values['lock']:
         words += ['-overcommit', 'mem-lock=on']
-    if not _needs_backend(values):
-        return words
+    if _needs_backend(spec):
+        words += _backend(values, RAM, values['size'], values['host-node'])
+    return words + _nodes(spec)
+
+
+def _nodes(spec):
+    """-numa for each node, with its memory, and for their distances."""
+    words = []
+    for number, node in enumerate(spec['numa']):
+        name = f'{RAM}.{node["id"]}'
+        words += _backend(spec['memory'], name, node['memory'],
+                          node['host-node'])
+        text = option('node', {'nodeid': number, 'memdev': name})
+        for part in cpus_text(node['cpus']).split(',') if node['cpus'] else ():
+            text += f',cpus={part}'
+        words += ['-numa', text]
+    for number, node in enumerate(spec['numa']):
+        for other, distance in enumerate(node['distances']):
+            if other != number:
+                words += ['-numa', option('dist', {
+                    'src': number, 'dst': other, 'val': distance})]
+    return words
+
+
+def _backend(values, name, size, node):
+    """-object of memory of the kind that the spec wants."""
     kind = 'memory-backend-memfd' if values['shared'] or values['hugepages'] \
         else 'memory-backend-ram'
-    node = values['host-node']
-    return [*words, '-object', option(kind, {
-        'id': RAM, 'size': values['size'],
+    return ['-object', option(kind, {
+        'id': name, 'size': size,
         'share': values['shared'] or None,
         'hugetlb': True if values['hugepages'] else None,
         'hugetlbsize': HUGE.get(values['hugepages']),

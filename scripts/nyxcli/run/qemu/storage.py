@@ -10,7 +10,7 @@ from ..schema import BY_NAME
 from .option import option
 
 DRIVERS = {'virtio': 'virtio-blk-pci', 'nvme': 'nvme', 'ahci': 'ide-hd',
-           'scsi': 'scsi-hd'}
+           'scsi': 'scsi-hd', 'usb': 'usb-storage'}
 CD_DRIVERS = {'ahci': 'ide-cd', 'scsi': 'scsi-cd'}
 
 
@@ -67,6 +67,8 @@ class Disks:
             return {'bus': f'ide.{self._sata - 1}'}
         if disk['bus'] == 'scsi':
             return {'bus': f'{self._controller(disk)}.0'}
+        if disk['bus'] == 'usb':
+            return {'bus': 'usb.0'}
         return {**self._place.pci(disk), 'iothread': disk['iothread']}
 
     def _controller(self, disk):

@@ -24,8 +24,9 @@ DISK = Section('disk', 'A disk, or a drive for CDs.', many=True, keys=(
         default_text='"qcow2" for *.qcow2, else "raw"'),
     Key('create', Size(512), 'Make the image, of this size, if it is not '
         'there.', default_text='it must be there'),
-    Key('bus', Choice(('virtio', 'nvme', 'ahci', 'scsi')), 'What the guest '
-        'sees: virtio-blk, NVMe, SATA, or SCSI by virtio.', default='virtio'),
+    Key('bus', Choice(('virtio', 'nvme', 'ahci', 'scsi', 'usb')), 'What the '
+        'guest sees: virtio-blk, NVMe, SATA, SCSI by virtio, or a USB disk.',
+        default='virtio'),
     Key('cdrom', Bool(), 'A drive for CDs, with bus "ahci" or "scsi".',
         default=False, when=('bus', ('ahci', 'scsi'))),
     Key('read-only', Bool(), 'Refuse writes.', default_text='true for a CD'),
@@ -47,8 +48,8 @@ DISK = Section('disk', 'A disk, or a drive for CDs.', many=True, keys=(
         default_text="QEMU's", option='disk:num-queues',
         xml='driver@queues', when=('bus', ('virtio',))),
     Key('domain', DOMAIN.type, 'Domain that it joins; SCSI disks share a '
-        'controller with those of the same domain and thread, and SATA disks '
-        "the machine's.", default_text='one of its own',
+        'controller with those of the same domain and thread, SATA disks the '
+        "machine's, and USB disks one of theirs.", default_text='one of its own',
         when=('bus', ('virtio', 'nvme', 'scsi'))),
     Key('port', PORT.type, PORT.help, default=True,
         when=('bus', ('virtio', 'nvme', 'scsi'))),

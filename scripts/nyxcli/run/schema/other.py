@@ -55,15 +55,18 @@ DEVICE = Section('device', 'Any other PCI device of QEMU.', many=True, keys=(
     Key('port', Bool(), PORT.help, default=False),
 ))
 
+WINDOWS = 'gtk', 'sdl', 'spice-app'
 DISPLAY = Section('display', 'Screen, keyboard and mouse.', shorthand='type',
                   keys=(
-    Key('type', Choice(('none', 'vnc')), 'None, or by VNC.', default='none'),
+    Key('type', Choice(('none', 'vnc', *WINDOWS)), 'None, by VNC, or a '
+        'window on this host, which QEMU has to be built with; "spice-app" '
+        'starts a viewer.', default='none'),
     Key('listen', Text(r'[A-Za-z0-9_.:\[\]-]+:\d{1,4}|unix:.+',
                        'an address and display such as "127.0.0.1:0"'),
         'Address and number of the display (its port less 5900), or '
         '"unix:PATH".', default='127.0.0.1:0', when=('type', ('vnc',))),
     Key('video', Choice(('virtio', 'std', 'bochs')), 'Graphics card.',
-        default='virtio', when=('type', ('vnc',))),
+        default='virtio', when=('type', ('vnc', *WINDOWS))),
 ))
 
 PLACES = (

@@ -3,8 +3,8 @@
 """The machine itself: processors, memory, firmware, boot, TPM."""
 
 from ..key import Key, Section
-from ..values import Bool, Choice, Cpus, File, Many, Properties, Size, Text, \
-    Whole
+from ..values import Bool, Choice, Cpus, File, Ident, Many, Properties, Size, \
+    Text, Whole
 from .policy import UINT32, policy
 
 MIB = 1 << 20
@@ -80,6 +80,24 @@ MEMORY = Section('memory', 'Memory of the guest.', shorthand='size', keys=(
     Key('lock', Bool(), 'Never swap it out.', default=False),
     Key('host-node', Whole(0, 127), 'Take it from this NUMA node of the host.',
         default_text='any'),
+    Key('max', Size(MIB), 'How much there may be after memory has been '
+        'plugged in ("pc-dimm"), with slots.', default_text='size'),
+    Key('slots', Whole(1, 256), 'How many modules can be plugged in, with '
+        'max.', default_text='none'),
+))
+
+NUMA = Section('numa', 'A NUMA node of the guest, the first one being number '
+               '0. Together they have all memory and all processors.',
+               many=True, keys=(
+    Key('id', Ident(), 'Its name.', default_text='numa0, ...'),
+    Key('memory', Size(MIB), 'How much of the memory.',
+        default_text='an equal part'),
+    Key('cpus', Cpus('processors of the guest'), 'Its processors, from 0 on.',
+        default_text='in turn, like the memory'),
+    Key('host-node', Whole(0, 127), 'Take its memory from this NUMA node of '
+        'the host.', default_text='any'),
+    Key('distances', Many(Whole(10, 254)), 'How far each node is, the first '
+        'one first; 10 for itself.', default_text="10 and 20"),
 ))
 
 FIRMWARE = Section('firmware', 'What starts the guest.', shorthand='type',
