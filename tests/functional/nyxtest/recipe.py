@@ -19,7 +19,7 @@ import subprocess
 import time
 
 from .nyxrun import Guest, RunCase
-from .paths import BUILD, ROOT
+from .paths import BUILD, GUEST_BUILD, ROOT
 from .recipeoutput import difference, matches
 from .recipepage import Page
 from .vm import BOOT_SECONDS, TROUBLE
@@ -52,6 +52,7 @@ class RecipeCase(RunCase):
     modules = ()            # of the guest's kernel
     append = ''             # to its command line
     changes = ()            # further words for nyx run
+    own_network = False     # the host's commands run in a namespace; as root
 
     def setUp(self):
         super().setUp()
@@ -60,16 +61,42 @@ class RecipeCase(RunCase):
             shutil.copy(path, self.folder)
         self._guests = {}
         self._groups = []
+        self._shell = ['bash', '-o', 'pipefail', '-c']
+        if self.own_network:
+            self._shell = [*self._make_network(), *self._shell]
         self._bin = self.folder / '.bin'
         self._bin.mkdir()
         self._write_wrapper()
-        for program in ('qemu-img', 'qemu-nbd', 'qemu-io'):
-            if (BUILD / program).exists():
-                (self._bin / program).symlink_to(BUILD / program)
+        self._link_programs()
         self._environment |= {
             'PATH': f'{self._bin}:{os.environ["PATH"]}:/usr/sbin:/sbin',
             'COLUMNS': '200', 'TZ': 'UTC', 'NO_COLOR': '1', 'LC_ALL': 'C'}
         self.addCleanup(self._clean_up)
+
+    def _link_programs(self):
+        """What the pages use, and need not be installed."""
+        busybox = GUEST_BUILD / 'busybox' / 'bin' / 'busybox'
+        for name in ('qemu-img', 'qemu-nbd', 'qemu-io'):
+            if (BUILD / name).exists():
+                (self._bin / name).symlink_to(BUILD / name)
+        # All the same, as what they print is compared.
+        (self._bin / 'ping').symlink_to(busybox)
+
+    def _make_network(self):
+        """A network of the test's own; words before a command in it."""
+        name = f'nyx-test-{os.getpid()}'
+        if os.geteuid() != 0 or not shutil.which('ip') or \
+                not os.path.exists('/dev/net/tun'):
+            self.skipTest('it needs root, ip and /dev/net/tun')
+        done = subprocess.run(['ip', 'netns', 'add', name], check=False,
+                              capture_output=True, text=True)
+        if done.returncode:
+            self.skipTest('there can be no network namespaces here: '
+                          f'{done.stderr.strip()}')
+        self.addCleanup(subprocess.run, ['ip', 'netns', 'del', name],
+                        check=False)
+        # "ip netns exec" would hide what the page's own "ip netns" makes.
+        return ['nsenter', f'--net=/run/netns/{name}']
 
     def _write_wrapper(self):
         """nyx, as one who has installed it has it."""
@@ -113,9 +140,9 @@ class RecipeCase(RunCase):
         path = self.folder / 'said'
         with path.open('w') as said:
             process = subprocess.Popen(
-                ['bash', '-o', 'pipefail', '-c', self._real(text)],
-                env=self._environment, cwd=self.folder, stdout=said,
-                stderr=said, stdin=subprocess.DEVNULL, start_new_session=True)
+                [*self._shell, self._real(text)], env=self._environment,
+                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=said,
+                stderr=said, start_new_session=True)
             self._groups.append(process.pid)
             try:
                 status = process.wait(seconds)
@@ -159,20 +186,22 @@ class RecipeCase(RunCase):
         self.assertEqual(left, [], 'commands of the page that were not run')
 
     def _run(self, command):
-        end = time.monotonic() + RETRY_SECONDS
-        while True:
+        """Run it, again and again if the page says so; print it once."""
+        began = time.monotonic()
+        wrong = self._try(command)
+        while wrong and command.retry and \
+                time.monotonic() - began < RETRY_SECONDS:
+            time.sleep(PAUSE_SECONDS)
             wrong = self._try(command)
-            if not wrong:
-                return
-            if command.retry and time.monotonic() < end:
-                time.sleep(PAUSE_SECONDS)
-                continue
+        print(f'{command.line}: {command.text} '
+              f'({time.monotonic() - began:.1f} s)',
+              *command.said, '', sep='\n', flush=True)
+        if wrong:
             self.fail(f'{self.page.path.name}:{command.line}: '
                       f'"{command.text}": {wrong}')
 
     def _try(self, command):
         """Run it once; what is wrong with what came of it."""
-        began = time.monotonic()
         if command.in_guest:
             result = self.guest(command.guest).agent.run(
                 command.text, COMMAND_SECONDS)
@@ -180,8 +209,6 @@ class RecipeCase(RunCase):
         else:
             status, text = self.on_host(command.text)
         command.said = [line.rstrip() for line in text.rstrip().splitlines()]
-        print(f'{command.line}: {command.text} '
-              f'({time.monotonic() - began:.1f} s)\n{text}', flush=True)
         if bool(status) != command.fails:
             return f'its status was {status}; it said: {text}'
         if os.environ.get('NYX_RECIPE_RECORD') and not command.retry:
