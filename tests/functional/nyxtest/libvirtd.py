@@ -27,6 +27,7 @@ security_driver = "none"
 cgroup_controllers = []
 '''
 SCRIPT = '''set -e
+{before}
 if [ -n "$NYX_LIBVIRT" ]; then
     mount -t overlay none -o lowerdir="$NYX_LIBVIRT/usr":/usr /usr
     for drivers in "$NYX_LIBVIRT"/usr/lib/*/libvirt; do
@@ -42,8 +43,9 @@ printf '%s' '{config}' >/etc/libvirt/qemu.conf
 printf 'host_uuid = "%s"\n' {uuid} >/etc/libvirt/libvirtd.conf
 hostname {name}
 PATH={programs}:$PATH
-exec libvirtd --timeout 600 --pid-file /run/libvirt/libvirtd.pid
+{run}
 '''
+RUN = 'libvirtd --timeout 600 --pid-file /run/libvirt/libvirtd.pid'
 START_SECONDS = 60
 SECONDS = 120
 
@@ -67,18 +69,30 @@ class Libvirtd:
     A guest can move from one to another if their names differ.
     """
 
+    # What is its own, for unshare and nsenter
+    namespaces = '--mount', '--uts'
+
     def __init__(self, name='nyxhost'):
         self._log = tempfile.TemporaryFile()
+        before, run = self.script()
         self._process = subprocess.Popen(
-            ['unshare', '--mount', '--uts', 'sh', '-c', SCRIPT.format(
+            [*self.unshare(), 'sh', '-c', SCRIPT.format(
                 folders=' '.join(FOLDERS), config=CONFIG, name=name,
-                uuid=uuid.uuid4(), programs=QEMU.parent)],
+                before=before, run=run, uuid=uuid.uuid4(),
+                programs=QEMU.parent)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
         try:
             self._await()
         except NyxTestError:
             self.stop()
             raise
+
+    def script(self):
+        """What a shell does in them: before all else, and for ever."""
+        return '', f'exec {RUN}'
+
+    def unshare(self):
+        return ['unshare', *self.namespaces]
 
     def _await(self):
         socket = self.path(SOCKET)
@@ -104,7 +118,7 @@ class Libvirtd:
 
     def inside(self, *words):
         """A command that sees this libvirt, for Popen"""
-        return ['nsenter', '--mount', '--uts', '--target',
+        return ['nsenter', *self.namespaces, '--target',
                 str(self._process.pid), *(str(word) for word in words)]
 
     def command(self, *words):

@@ -65,6 +65,18 @@ class Apt:
         raise NyxTestError('apt cannot find any Debian kernel; check the '
                            'network and the sources below /etc/apt.')
 
+    def missing(self, *packages):
+        """Names of these and of what they need, but what is installed."""
+        done = self._run('apt-get', '--simulate',
+                         '--no-install-recommends', 'install', *packages)
+        if done.returncode == 0:
+            return re.findall(r'^Inst (\S+)', done.stdout, re.M)
+        if not self._own_lists:
+            self._use_own_lists()
+            return self.missing(*packages)
+        raise NyxTestError(f'apt cannot find {", ".join(packages)}; check the '
+                           'network and the sources below /etc/apt.')
+
     def fetch(self, package):
         """Download a package, checked by apt; returns the file."""
         done = self._run('apt-get', 'download', package)
