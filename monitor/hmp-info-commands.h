@@ -11,6 +11,13 @@
         .cmd        = hmp_info_nyx,
     },
     {
+        .name       = "nyx-acpi",
+        .args_type  = "",
+        .params     = "",
+        .help       = "show the ACPI devices of Nyx",
+        .cmd        = hmp_info_nyx_acpi,
+    },
+    {
         .name       = "nyx-devices",
         .args_type  = "device:s?",
         .params     = "[device]",

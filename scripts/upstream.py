@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LINKS = {
     'nyx': '.',
     'qapi/nyx.json': 'qapi/nyx.json',
+    'qapi/nyx-acpi.json': 'qapi/nyx-acpi.json',
     'qapi/nyx-errors.json': 'qapi/nyx-errors.json',
     'qapi/nyx-metrics.json': 'qapi/nyx-metrics.json',
     'qapi/nyx-types.json': 'qapi/nyx-types.json',
