@@ -7,28 +7,18 @@ moment. QEMU enters it into the list of an image when all of it is written, so
 that one of which the VM died is in no list, or not in that of each disk.
 """
 
-import re
 import time
 
+from . import checkpoint_copy
 from .errors import Gone, NyxError
+from .jobs import TAG, new_tag, run_job
 from .options import command, vm_argument
 from .output import print_json
 from .run.stop import end
 from .units import bytes_text, count, seconds
 from .vm import connect
 
-PREFIX = 'checkpoint-'
-TAG = re.compile(PREFIX + r'(\d{8}-\d{6}\.\d{3})')
-JOB_SECONDS = 600
-LOOK_SECONDS = 0.1
 END_SECONDS = 120
-
-
-def new_tag():
-    """Tags sort by time, which is UTC: hosts may be in different zones."""
-    now = time.time()
-    stamp = time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))
-    return f'{PREFIX}{stamp}.{int(now * 1000) % 1000:03}'
 
 
 def _disks(vm):
@@ -48,24 +38,6 @@ def _disks(vm):
         raise NyxError(f'{vm.name} has no disk to keep a checkpoint on; give '
                        'it a qcow2 image, which may be a small one.')
     return nodes
-
-
-def _run_job(vm, name, what, **arguments):
-    """A job from its beginning to its end; NyxError with its own error."""
-    job = f'nyx-{name}-{time.monotonic_ns()}'
-    vm.execute(name, job_id=job, **arguments)
-    limit = time.monotonic() + JOB_SECONDS
-    while time.monotonic() < limit:
-        info = [each for each in vm.execute('query-jobs', _seconds=JOB_SECONDS)
-                if each['id'] == job]
-        if info and info[0]['status'] == 'concluded':
-            vm.execute('job-dismiss', id=job)
-            if 'error' in info[0]:
-                raise NyxError(f'{what} failed: '
-                               f'{info[0]["error"].rstrip(".")}.')
-            return
-        time.sleep(LOOK_SECONDS)
-    raise NyxError(f'{what} takes longer than {JOB_SECONDS} s.')
 
 
 def _on_all(nodes):
@@ -92,36 +64,60 @@ def take(vm, keep):
     nodes = _disks(vm)
     tag, began = new_tag(), time.monotonic()
     names = list(nodes)
-    _run_job(vm, 'snapshot-save', f'checkpoint {tag} of {vm.name}', tag=tag,
+    run_job(vm, 'snapshot-save', f'checkpoint {tag} of {vm.name}', tag=tag,
              vmstate=names[0], devices=names)
     took = time.monotonic() - began
     nodes = _disks(vm)
     for old in _stale(nodes, keep):
-        _run_job(vm, 'snapshot-delete', f'deleting checkpoint {old}', tag=old,
+        run_job(vm, 'snapshot-delete', f'deleting checkpoint {old}', tag=old,
                  devices=names)
     size = _on_all(nodes)[tag]['vm-state-size']
     return {'vm': vm.name, 'checkpoint': tag, 'seconds': round(took, 3),
             'vm-state-bytes': size}
 
 
-def hand_over(vm, keep):
+def hand_over(vm, keep, folder=None):
     """The last one, after which the guest does no more, and QEMU ends.
 
     On an error the guest goes on.
     """
-    running = vm.execute('query-status')['running']
-    vm.execute('stop')
-    try:
-        about = take(vm, keep)
-    except NyxError:
-        if running:
-            vm.execute('cont')
-        raise
+    about = checkpoint_copy.take(vm, folder, keep, True) if folder else \
+        _take_stopped(vm, keep)
     if not end(vm, True, END_SECONDS):
         raise NyxError(f'{vm.name} has not ended within {END_SECONDS} s after '
                        f'{about["checkpoint"]}; its guest stands still, so '
                        'end that QEMU by force.')
     return {**about, 'ended': True}
+
+
+def _take_stopped(vm, keep):
+    running = vm.execute('query-status')['running']
+    vm.execute('stop')
+    try:
+        return take(vm, keep)
+    except NyxError:
+        if running:
+            vm.execute('cont')
+        raise
+
+
+def _take(vm, options):
+    """As the command line wants it."""
+    if options.end:
+        return hand_over(vm, options.keep, options.to)
+    if options.to:
+        return checkpoint_copy.take(vm, options.to, options.keep)
+    return take(vm, options.keep)
+
+
+def _text(about):
+    text = f'{about["checkpoint"]}: {bytes_text(about["vm-state-bytes"])}'
+    if 'disk-bytes' in about:
+        text += f' and {bytes_text(about["disk-bytes"])} of disks'
+    text += f' in {about["seconds"]:.1f} s'
+    if about.get('stood-still-seconds') is not None:
+        text += f', stood still for {about["stood-still-seconds"]:.2f} s'
+    return f'{text}; {about["vm"]} has ended' if about.get('ended') else text
 
 
 def _run(options):
@@ -136,18 +132,14 @@ def _run(options):
         began = time.monotonic()
         try:
             with connect(options.vm) as vm:
-                about = (hand_over if options.end else take)(vm,
-                                                             options.keep)
+                about = _take(vm, options)
         except Gone as err:
             raise Gone(f'{err} What it had completed before can be gone on '
                        'from with "nyx failover".') from err
         if options.json:
             print_json(about)
         else:
-            ended = f'; {about["vm"]} has ended' if options.end else ''
-            print(f'{about["checkpoint"]}: '
-                  f'{bytes_text(about["vm-state-bytes"])} in '
-                  f'{about["seconds"]:.1f} s{ended}', flush=True)
+            print(_text(about), flush=True)
         left = None if left is None else left - 1
         if left != 0:
             time.sleep(max(0, began + options.every - time.monotonic()))
@@ -157,10 +149,13 @@ def add(commands):
     """Add the subcommand."""
     parser = command(
         commands, 'checkpoint', _run, 'save a VM as a whole, from which "nyx '
-        'failover" goes on', 'Memory, devices and all disks, which have to be '
-        'qcow2, of the same moment, into the images. The VM stands still '
-        'while its memory is written.')
+        'failover" goes on', 'Memory, devices and all disks of the same '
+        'moment: into the images, which have to be qcow2, while the VM stands '
+        'still; or, with --to, into a directory, while it goes on.')
     vm_argument(parser)
+    parser.add_argument('--to', metavar='DIR', help='into this directory, of '
+                        'another disk or host; disks of any format are copied '
+                        'to it')
     parser.add_argument('--every', metavar='TIME', type=seconds,
                         help='again and again, from beginning to beginning')
     parser.add_argument('--count', metavar='N', type=count,

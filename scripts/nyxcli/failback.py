@@ -14,6 +14,7 @@ import subprocess
 from . import failover
 from .checkpoint import hand_over
 from .errors import NyxError
+from .imageinfo import InUse, snapshots
 from .options import command
 from .rundir import listens, vm_dir
 from .vm import connect
@@ -27,8 +28,8 @@ def _check_images(spec, tool):
                        'be on.')
     for image in found:
         try:
-            failover.snapshots(tool, image)
-        except failover.InUse:
+            snapshots(tool, image)
+        except InUse:
             continue
         raise NyxError(
             f'{image} is not in use, so "{spec["name"]}" does not run with '

@@ -6,34 +6,12 @@ The images have to be where both hosts see them. QEMU's locks on them are the
 fence: as long as another QEMU has one open to write, nothing is started.
 """
 
-import json
-import subprocess
-
-from .checkpoint import TAG
+from . import restore
 from .errors import NyxError
+from .imageinfo import snapshots
+from .jobs import TAG
 from .options import command
 from .output import print_json
-
-
-class InUse(NyxError):
-    """A QEMU has an image open to write."""
-
-
-def snapshots(tool, image):
-    """Tags of the snapshots of an image; InUse if somebody writes to it."""
-    done = subprocess.run(
-        [str(tool), 'info', '--output=json', str(image)], text=True,
-        capture_output=True, check=False)
-    if done.returncode:
-        why = done.stderr.strip().splitlines()
-        if any('lock' in line for line in why):
-            raise InUse(f'{image} is in use, so the VM still runs '
-                        'somewhere; end it there first.')
-        text = why[-1].rstrip('.') if why else 'qemu-img does not say why'
-        raise NyxError(f'{image} cannot be read: '
-                       f'{text.removeprefix("qemu-img: ")}.')
-    found = json.loads(done.stdout).get('snapshots', [])
-    return {snapshot['name']: snapshot for snapshot in found}
 
 
 def images(spec):
@@ -64,7 +42,10 @@ def _run(options):
     from .run.host import Host
     from .run.spec import load
     spec = load(options.spec, options.set)
-    tag = newest(spec, Host(spec).image_tool)
+    host = Host(spec)
+    if options.source:
+        return restore.go_on(options, spec, host)
+    tag = newest(spec, host.image_tool)
     if options.dry_run:
         if options.json:
             print_json({'vm': spec['name'], 'checkpoint': tag})
@@ -78,9 +59,16 @@ def _run(options):
 
 def start(options, tag):
     """nyx run, from that checkpoint; its exit status."""
+    return run(options, f'snapshot.load={tag}')
+
+
+def run(options, *changes):
+    """nyx run, with those changes of the description."""
     # pylint: disable=import-outside-toplevel,cyclic-import
     from .main import main
-    words = ['run', options.spec, '--set', f'snapshot.load={tag}']
+    words = ['run', options.spec]
+    for change in changes:
+        words += ['--set', change]
     for change in options.set:
         words += ['--set', change]
     if options.detach:
@@ -107,5 +95,11 @@ def add(commands):
         'to be where both see them; as long as a QEMU has one open, nothing '
         'is started. Then all is as with "nyx run".')
     spec_arguments(parser)
+    parser.add_argument('--from', metavar='DIR', dest='source',
+                        help='from a directory of "nyx checkpoint --to", '
+                        'whose disks are copied to where the description has '
+                        'them')
+    parser.add_argument('--replace', action='store_true', help='with --from: '
+                        'also over disks that are there')
     parser.add_argument('--dry-run', action='store_true',
                         help='only say which checkpoint it is')

@@ -37,7 +37,7 @@ def _check(vm, configuration):
 def _capabilities(vm, options, two_way):
     wanted = {'events': True, 'return-path': two_way,
               'postcopy-ram': options.postcopy,
-              'multifd': options.multifd is not None}
+              'multifd': options.multifd is not None, 'mapped-ram': False}
     vm.execute('migrate-set-capabilities', capabilities=[
         {'capability': name, 'state': state}
         for name, state in wanted.items()])

@@ -149,7 +149,9 @@ def surroundings(spec):
 def beginning(spec):
     """What the VM goes on from."""
     if spec['migration']['listen']:
-        return ['-incoming', spec['migration']['listen']]
+        mapped = ['-global', 'migration.mapped-ram=on'] \
+            if spec['migration']['mapped-ram'] else []
+        return [*mapped, '-incoming', spec['migration']['listen']]
     if spec['snapshot']['load']:
         return ['-loadvm', spec['snapshot']['load']]
     return []

@@ -37,6 +37,8 @@ MIGRATION = Section('migration', 'Wait for a guest to come from another host.',
                        '"unix:PATH", "file:PATH" or "defer"'),
         'Where it comes in; "defer": where migrate-incoming of QMP says.',
         default_text='no migration'),
+    Key('mapped-ram', Bool(), 'Whether the file was written with that '
+        'capability, as by "nyx checkpoint --to".', default=False),
 ))
 
 QEMU = Section('qemu', 'QEMU itself.', keys=(
