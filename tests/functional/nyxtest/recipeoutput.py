@@ -10,7 +10,7 @@ one is 0 in both.
 import re
 
 ELLIPSIS = '...'
-HASH = re.compile(r'\b[0-9a-f]{32,}\b')
+HASH = re.compile(r'\b[0-9a-fA-F]{32,}\b')
 SIZE = re.compile(r'\b\d+(\.\d+)? ([KMGT]i?)?B\b')
 TIME = re.compile(r'\b\d+(\.\d+)? ?(ns|us|ms|s)\b')
 ADDRESS = re.compile(r'\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b')
