@@ -249,11 +249,13 @@ void nyx_stage1_bridge_gone(NyxIommu *iommu, PCIDevice *dev)
         [PCI_SECONDARY_BUS] = GONE_BUS_NUMBER,
     };
     static PCIDevice gone = { .config = config };
+    static GSList *kept;        /* so that leak checkers find them */
 
     if (iommu->stage1_model.dev &&
         object_dynamic_cast(OBJECT(dev), TYPE_PCI_BRIDGE)) {
         pci_bridge_get_sec_bus(PCI_BRIDGE(dev))->parent_dev = &gone;
         OBJECT(dev)->free = NULL;
+        kept = g_slist_prepend(kept, dev);
     }
 }
 
