@@ -144,9 +144,12 @@ class _TpmTest(GuestTest):
         self.assert_unseals()
 
     def test_5_migration(self):
-        """Into a VM whose TPM knew nothing; what is volatile comes, too."""
+        """Into a VM whose TPM knew nothing; what is volatile comes, too. That
+        VM has its TPM by -device: it is the same.
+        """
         ours = self.extend(OURS, b'before the migration')
         self.write_nv('third')
+        self.vm.tpm_option = False
         move(self.vm)
         self.assertEqual(self.pcr(OURS), ours)
         self.assertEqual(self.read_nv('third'), 'third')

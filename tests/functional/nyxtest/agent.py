@@ -48,7 +48,8 @@ class Agent:
 
     def wait_ready(self, seconds):
         limit = time.monotonic() + seconds
-        while self._line(limit, 'boot') != 'agent ready':
+        # A firmware may have written before it to the same line.
+        while not self._line(limit, 'boot').endswith('agent ready'):
             pass
 
     def begin(self, text, seconds=60):
@@ -68,7 +69,10 @@ class Agent:
 
     def run(self, text, seconds=60):
         """Run shell text in the guest and return its Result."""
-        number = self.begin(text, seconds)
+        return self.finish(self.begin(text, seconds), text, seconds)
+
+    def finish(self, number, text, seconds=60):
+        """The Result of what begin() began."""
         limit = time.monotonic() + seconds
         while True:
             words = self._line(limit, f'finish "{text}"').split(' ')

@@ -21,7 +21,7 @@ SIGNED = ('shim-signed', 'shim-helpers-amd64-signed', 'grub-efi-amd64-signed')
 SHIM = 'usr/lib/shim/shimx64.efi.signed'
 MOK_MANAGER = 'usr/lib/shim/mmx64.efi.signed'
 GRUB = 'usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed'
-MODULES = ('virtio_pci', 'virtio_blk', 'nvme', 'ahci', 'sd_mod',
+MODULES = ('virtio_pci', 'virtio_blk', 'nvme', 'ahci', 'sd_mod', 'sr_mod',
            'virtio_iommu')
 MIB = 1 << 20
 ESP_MIB = 72

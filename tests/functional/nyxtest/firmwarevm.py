@@ -71,8 +71,10 @@ class FirmwareVM(TpmVM):
             self.device(driver, modules, id=name, drive=name, bootindex=index,
                         serial=name if driver == 'nvme' else None)
 
-    def write_boot_disk(self, name, shim, grub, config, **more):
-        """Put what is given as bytes on a disk, and more beside it."""
+    def write_boot_disk(self, name, shim, grub, config, more):
+        """Programs as bytes, GRUB's configuration as text, more files: name
+        -> bytes.
+        """
         files = {SHIM: shim, GRUB: grub, GRUB_CFG: config.encode(), **more}
         self.folder.mkdir(parents=True, exist_ok=True)
         bootdisk.write_disk(self.folder / f'{name}.raw', files)

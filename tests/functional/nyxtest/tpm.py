@@ -73,6 +73,7 @@ class TpmVM(VM):
         super().__init__(*arguments, **more)
         self.tpm_model = None       # 'crb' or 'tis'
         self.tpm_banks = BANKS
+        self.tpm_option = self.has_nyx      # or -device
         self._swtpm = None
 
     def _command(self, qmp, serial):
@@ -81,7 +82,7 @@ class TpmVM(VM):
             words += ['-chardev',
                       f'socket,id=tpm-chr,path={self._swtpm.socket}',
                       '-tpmdev', 'emulator,id=tpm0,chardev=tpm-chr']
-            if self.has_nyx:
+            if self.tpm_option:
                 words += ['-machine',
                           f'tpm=tpm0,tpm-model={self.tpm_model}']
             else:
