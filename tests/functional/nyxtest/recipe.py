@@ -7,8 +7,7 @@ NAME.* files it needs. The commands of the page run in a folder with copies of
 them. To "nyx run" and "nyx failover" is added by --set what starts the guest
 of the tests, and where its consoles are.
 
-With NYX_RECIPE_RECORD=1 differences from the page are no failures. In any case
-the page with what was really said is left in the folder of the test's logs.
+The page with what was really said is left in the folder of the test's logs.
 """
 
 import os
@@ -16,21 +15,16 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 
 from .nyxrun import Guest, RunCase
-from .paths import BUILD, GUEST_BUILD, ROOT
-from .recipeoutput import difference, matches
+from .paths import BUILD, GUEST_BUILD
+from .recipefollow import COMMAND_SECONDS, RECIPES, Follower
 from .recipepage import Page
 from .vm import BOOT_SECONDS, TROUBLE
 
-RECIPES = ROOT / 'docs' / 'nyx' / 'recipes'
 FOLDER = '/srv/vm'              # where the manual has specs and disks
 RUN_DIR = '/run/nyx'
 STATE_DIR = '/var/lib/nyx'
-COMMAND_SECONDS = 300
-RETRY_SECONDS = 180
-PAUSE_SECONDS = 0.3
 STARTS = 'run', 'failover', 'failback'
 
 WRAPPER = '''#!/bin/bash
@@ -42,7 +36,7 @@ esac
 '''
 
 
-class RecipeCase(RunCase):
+class RecipeCase(Follower, RunCase):
     """A class for each recipe; its test calls follow() for each section.
 
     A test may do more between sections, with guest() and what RunCase has.
@@ -157,10 +151,14 @@ class RecipeCase(RunCase):
         for path in self.run_dir.glob('*/agent.sock'):
             made = path.stat().st_ctime_ns      # inodes are used again
             known = self._guests.get(path.parent.name)
-            if known is None or known.made != made:
+            if known is not None and known.made == made:
+                continue
+            try:
                 guest = RecipeGuest(self, path.parent.name, path.parent)
-                guest.made = made
-                self._guests[path.parent.name] = guest
+            except ConnectionRefusedError:
+                continue            # of a VM that did not start
+            guest.made = made
+            self._guests[path.parent.name] = guest
 
     def guest(self, name=None):
         """The guest of a VM, ready for commands."""
@@ -169,53 +167,9 @@ class RecipeCase(RunCase):
         self._guests[name].settle()
         return self._guests[name]
 
-    # Pages
-
-    def follow(self, *titles):
-        """Run the sections with these titles; without any, the whole page."""
-        for title in titles or self.page.sections():
-            commands = [c for c in self.page.commands if c.section == title]
-            self.assertTrue(commands, f'no section "{title}" has commands')
-            for command in commands:
-                self._run(command)
-
-    def assert_followed(self):
-        """Nothing of the page was left out."""
-        left = [f'{c.line}: {c.text}' for c in self.page.commands
-                if c.said is None]
-        self.assertEqual(left, [], 'commands of the page that were not run')
-
-    def _run(self, command):
-        """Run it, again and again if the page says so; print it once."""
-        began = time.monotonic()
-        wrong = self._try(command)
-        while wrong and command.retry and \
-                time.monotonic() - began < RETRY_SECONDS:
-            time.sleep(PAUSE_SECONDS)
-            wrong = self._try(command)
-        print(f'{command.line}: {command.text} '
-              f'({time.monotonic() - began:.1f} s)',
-              *command.said, '', sep='\n', flush=True)
-        if wrong:
-            self.fail(f'{self.page.path.name}:{command.line}: '
-                      f'"{command.text}": {wrong}')
-
-    def _try(self, command):
-        """Run it once; what is wrong with what came of it."""
-        if command.in_guest:
-            result = self.guest(command.guest).agent.run(
-                command.text, COMMAND_SECONDS)
-            status, text = result.status, result.output
-        else:
-            status, text = self.on_host(command.text)
-        command.said = [line.rstrip() for line in text.rstrip().splitlines()]
-        if bool(status) != command.fails:
-            return f'its status was {status}; it said: {text}'
-        if os.environ.get('NYX_RECIPE_RECORD') and not command.retry:
-            return None
-        if not matches(command.output, command.said):
-            return difference(command.output, command.said)
-        return None
+    def in_guest(self, text, name):
+        result = self.guest(name).agent.run(text, COMMAND_SECONDS)
+        return result.status, result.output
 
     # What most recipes ask for in the end
 
