@@ -26,6 +26,7 @@
 #include "tpm-option.h"
 #include "unplug.h"
 #include "system/system.h"
+#include "wakeup.h"
 
 #define TYPE_NYX_PC         MACHINE_TYPE_NAME("pc-q35-nyx-11.1")
 #define NYX_PC_PARENT       MACHINE_TYPE_NAME("pc-q35-11.1")
@@ -347,6 +348,11 @@ static void nyx_pc_init(MachineState *machine)
     nyx_cold_plug_begin(&NYX_PC(machine)->cold_plug);
 }
 
+static void nyx_pc_wakeup(MachineState *machine)
+{
+    nyx_wakeup(machine, NYX_PC_GET_CLASS(machine)->q35);
+}
+
 static void nyx_pc_instance_init(Object *obj)
 {
     Object *iommu = object_new(TYPE_NYX_IOMMU);
@@ -390,6 +396,7 @@ static void nyx_pc_class_init(ObjectClass *oc, const void *data)
     /* With interrupts all in KVM, no IOMMU could remap or refuse them. */
     mc->default_kernel_irqchip_split = true;
     mc->init = nyx_pc_init;
+    mc->wakeup = nyx_pc_wakeup;
     mc->get_hotplug_handler = nyx_pc_get_hotplug_handler;
     hc->pre_plug = nyx_pc_pre_plug;
     hc->plug = nyx_pc_plug;
