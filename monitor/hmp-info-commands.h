@@ -38,3 +38,10 @@
         .help       = "show the latest DMA faults, newest first",
         .cmd        = hmp_info_nyx_faults,
     },
+    {
+        .name       = "nyx-vcpus",
+        .args_type  = "",
+        .params     = "",
+        .help       = "show how the vCPUs stand",
+        .cmd        = hmp_info_nyx_vcpus,
+    },

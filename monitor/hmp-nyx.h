@@ -16,5 +16,6 @@ void hmp_info_nyx_acpi(Monitor *mon, const QDict *qdict);
 void hmp_info_nyx_devices(Monitor *mon, const QDict *qdict);
 void hmp_info_nyx_domains(Monitor *mon, const QDict *qdict);
 void hmp_info_nyx_faults(Monitor *mon, const QDict *qdict);
+void hmp_info_nyx_vcpus(Monitor *mon, const QDict *qdict);
 
 #endif

@@ -16,6 +16,7 @@ LINKS = {
     'qapi/nyx-errors.json': 'qapi/nyx-errors.json',
     'qapi/nyx-metrics.json': 'qapi/nyx-metrics.json',
     'qapi/nyx-types.json': 'qapi/nyx-types.json',
+    'qapi/nyx-vcpus.json': 'qapi/nyx-vcpus.json',
 }
 
 

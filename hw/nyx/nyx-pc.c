@@ -15,6 +15,7 @@
 #include "hw/core/boards.h"
 #include "hw/i386/pc.h"
 #include "nyx/include/hw/iommu-nyx/nyx-iommu.h"
+#include "nyx/include/hw/nyx/vcpu-health.h"
 #include "hw/pci/pci.h"
 #include "hw/virtio/virtio.h"
 #include "qapi/error.h"
@@ -335,6 +336,7 @@ static void nyx_pc_init(MachineState *machine)
                      "nyx-iommu; use default-isolation=unmanaged instead");
         exit(EXIT_FAILURE);
     }
+    nyx_vcpu_health_start(&error_fatal);
     /* First, so that it sees the chipset's devices come, too. */
     qdev_realize(DEVICE(iommu), NULL, &error_fatal);
     nyx_unplug_start(&NYX_PC(machine)->unplug, iommu);
@@ -405,6 +407,7 @@ static void nyx_pc_class_init(ObjectClass *oc, const void *data)
     nyx_pc_inherit_compat(mc, MACHINE_CLASS(parent));
     nyx_pc_add_options(oc);
     nyx_tpm_add_options(oc, offsetof(NyxPcState, tpm));
+    nyx_vcpu_health_add_options(oc);
     nyx_iommu_add_device_property();
 }
 
