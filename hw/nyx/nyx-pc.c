@@ -340,6 +340,7 @@ static void nyx_pc_init(MachineState *machine)
     /* First, so that it sees the chipset's devices come, too. */
     qdev_realize(DEVICE(iommu), NULL, &error_fatal);
     nyx_unplug_start(&NYX_PC(machine)->unplug, iommu);
+    nyx_cold_plug_init(&NYX_PC(machine)->cold_plug);
     q35->init(machine);
     /* Before the user's devices, in whatever order the options came. */
     nyx_pc_create_stage1(machine, iommu);
