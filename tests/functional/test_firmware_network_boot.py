@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""SeaBIOS boots by iPXE from the network: a program of its own, and Linux."""
+"""Firmware boots by iPXE from the network: a program of its own, and Linux."""
 
 import shutil
 import struct
@@ -8,7 +8,7 @@ import unittest
 
 from nyxtest.case import GuestTest, has_nyx, needs_nyx
 from nyxtest.devices import NICS, Nic
-from nyxtest.firmwarevm import FirmwareVM
+from nyxtest.firmwarevm import FirmwareVM, find_ovmf
 from nyxtest.guest import bring_up, fetch_sum
 from nyxtest.image import GuestImage
 from nyxtest.paths import LOGS
@@ -107,11 +107,16 @@ class _LinuxTest(GuestTest):
     def describe(cls, vm):
         if has_nyx():
             add_stage1(vm, cls.stage1)
+        cls.choose_firmware(vm)
         image = vm.image
         vm.add(modules=NICS[cls.driver])    # as they are in the script
         cls.nic = boot_nic(vm, cls.driver, {
             'boot.ipxe': SCRIPT.format(append=vm.append).encode(),
             'vmlinuz': image.kernel, 'initrd': image.initrd}, 'boot.ipxe')
+
+    @classmethod
+    def choose_firmware(cls, vm):
+        """It is SeaBIOS unless this says otherwise."""
 
     def test_works_on(self):
         bring_up(self.vm, self.nic)
@@ -129,3 +134,22 @@ class E1000LinuxTest(_LinuxTest):
 class VirtioLinuxTest(_LinuxTest):
     driver = 'virtio-net-pci'
     stage1 = 'amd'
+
+
+class UefiLinuxTest(_LinuxTest):
+    """OVMF starts what is in the card's ROM for UEFI."""
+
+    driver = 'virtio-net-pci'
+    stage1 = 'intel'
+
+    @classmethod
+    def choose_firmware(cls, vm):
+        ovmf = find_ovmf(secure=False)
+        if ovmf is None:
+            raise unittest.SkipTest('no UEFI firmware is installed; install '
+                                    'the package ovmf')
+        vm.use_ovmf(ovmf)
+
+    def test_firmware(self):
+        self.assertIn('efi: EFI v2', self.vm.console())
+        self.assertIn('boot.ipxe... ok', self.vm.console())

@@ -134,6 +134,13 @@ class _SecureBootTest(_UefiTest):
         self.assertIn('Secure boot enabled', self.vm.console())
         self.assertIn('locked down from EFI Secure Boot', self.vm.console())
 
+    def test_1_flash(self):
+        """Only SMM may write what the keys are in."""
+        for number in 0, 1:
+            self.assertTrue(self.vm.monitor.command(
+                'qom-get', path=f'/machine/system.flash{number}',
+                property='secure'))
+
     def test_2_refused(self):
         """What has one bit changed, by each that would start it"""
         console = self.vm.console()
@@ -154,6 +161,19 @@ class _SecureBootTest(_UefiTest):
                              hashlib.sha256(data).hexdigest(), name)
         self.assert_no_faults()
         self.assertIsNone(ANY_FAULT.search(self.vm.console()))
+
+    def test_3_module(self):
+        """The kernel verifies its modules, too."""
+        name = 'sr_mod.ko'
+        data = (self.vm.image.kernel.parent / name).read_bytes()
+        at = data.index(b'sr_init_command')
+        self.vm.agent.check(
+            f'rmmod sr_mod; cp /lib/modules/{name} /run && printf S | '
+            f'dd of=/run/{name} bs=1 seek={at} conv=notrunc 2>/dev/null')
+        done = self.vm.agent.run(f'insmod /run/{name}')
+        self.assertNotEqual(done.status, 0)
+        self.assertIn('Key was rejected by service', done.output)
+        self.vm.agent.check(f'insmod /lib/modules/{name}')
 
     def test_4_measured(self):
         self.check_measured(self.files.data('kernel'),

@@ -49,7 +49,8 @@ class FirmwareVM(TpmVM):
         self.machine_options += ['pflash0=code', 'pflash1=vars']
         if ovmf.smm:
             self.machine_options.append('smm=on')
-            self.add('-global', 'cfi.pflash01.secure=on')
+            self.add('-global',
+                     'driver=cfi.pflash01,property=secure,value=on')
         self.add('-blockdev', 'driver=file,node-name=code,read-only=on,'
                  f'filename={ovmf.code_flash}',
                  '-blockdev', 'driver=file,node-name=vars,'
