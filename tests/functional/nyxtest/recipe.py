@@ -20,11 +20,12 @@ from .nyxrun import Guest, RunCase
 from .paths import BUILD, GUEST_BUILD
 from .recipefollow import COMMAND_SECONDS, RECIPES, Follower
 from .recipepage import Page
-from .vm import BOOT_SECONDS, TROUBLE
+from .vm import TROUBLE
 
 FOLDER = '/srv/vm'              # where the manual has specs and disks
 RUN_DIR = '/run/nyx'
 STATE_DIR = '/var/lib/nyx'
+READY_SECONDS = 400             # with UEFI, on a busy machine
 STARTS = 'run', 'failover', 'failback'
 
 WRAPPER = '''#!/bin/bash
@@ -200,8 +201,8 @@ class RecipeGuest(Guest):
         if self._settled:
             return
         if {'-incoming', '-loadvm'} & set(self.about['command']):
-            self.agent.check('true', BOOT_SECONDS)
+            self.agent.check('true', READY_SECONDS)
         else:
             # A command that came earlier would be garbage to it.
-            self.wait_ready()
+            self.agent.wait_ready(READY_SECONDS)
         self._settled = True
