@@ -25,17 +25,25 @@ static void let_go(NyxColdPlug *c, NyxColdPlugState state)
     c->state = state;
 }
 
-/* The latest notifier is called first: before that of the PC. */
+/*
+ * Buses let their devices see memory when the machine is done.  The latest
+ * notifier is called first: after those of all buses, before that of the PC,
+ * which was there before the board.
+ */
 static void machine_done(Notifier *notifier, void *data)
 {
     let_go(container_of(notifier, NyxColdPlug, machine_done),
            NYX_COLD_PLUG_OFF);
 }
 
-void nyx_cold_plug_begin(NyxColdPlug *c)
+void nyx_cold_plug_init(NyxColdPlug *c)
 {
     c->machine_done.notify = machine_done;
     qemu_add_machine_init_done_notifier(&c->machine_done);
+}
+
+void nyx_cold_plug_begin(NyxColdPlug *c)
+{
     hold(c);
 }
 

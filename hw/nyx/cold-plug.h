@@ -30,6 +30,9 @@ typedef struct NyxColdPlug {
     Notifier machine_done;
 } NyxColdPlug;
 
+/* Before there is any bus. */
+void nyx_cold_plug_init(NyxColdPlug *c);
+
 /* The machine is there; the user's devices come next. */
 void nyx_cold_plug_begin(NyxColdPlug *c);
 
