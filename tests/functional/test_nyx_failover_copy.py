@@ -4,7 +4,7 @@
 
 The guest keeps a journal: the number n is in block n of each disk, and in
 memory when it is on both. Disks that are older than memory lack entries, and
-newer ones have some that the guest has yet to write.
+newer ones have some that the guest is about to write, which it notes.
 """
 
 import json
@@ -39,6 +39,9 @@ i=0
 while :; do
     i=$((i + 1))
     for disk in /dev/nvme0n1 /dev/vda; do
+        there=$(dd if=$disk bs=512 skip=$i count=1 iflag=direct 2>/dev/null |
+            tr -d '\\000 \\n')
+        [ -z "$there" ] || echo "$disk has $there" >>/run/future
         printf '%-511d\\n' $i |
             dd of=$disk bs=512 seek=$i conv=fsync,notrunc 2>/dev/null
     done
@@ -48,7 +51,6 @@ done
 END
 sh /run/load.sh >/dev/null 2>&1 &
 '''
-AHEAD = 4096                    # blocks that are looked at
 
 
 class CopyTest(RunCase):
@@ -82,11 +84,9 @@ class CopyTest(RunCase):
                 f'dd if={disk} bs=512 skip=1 count={now} iflag=direct '
                 "2>/dev/null | awk '$1 != NR {bad++} END {print NR, "
                 "bad + 0}'"), f'{now} 0', disk)
-            ahead = int(guest.agent.check(
-                f'dd if={disk} bs=512 skip={now + 1} count={AHEAD} '
-                "iflag=direct 2>/dev/null | tr -d '\\000' | wc -l"))
-            self.assertLessEqual(ahead, self.count(guest) - now + 1, disk)
         guest.agent.wait(f'[ $(cat /run/count) -gt {now + 3} ]', SECONDS)
+        self.assertEqual(guest.agent.check('cat /run/future 2>/dev/null; :'),
+                         '')
         self.assertEqual(guest.trouble(), [])
         return now
 
@@ -126,7 +126,6 @@ class CopyTest(RunCase):
                                 in self.copies.glob('*.json')), tags[1:])
         self.assertEqual(sorted(path.stem for path
                                 in self.copies.glob('*.memory')), tags[1:])
-        at_checkpoint = self.count(guest)
         self.assertGreater(self.check_journal(guest), 5)
         self.assertIn('so the VM still runs', self.fails(
             'failover', self.description, '--from', self.copies,
@@ -149,7 +148,7 @@ class CopyTest(RunCase):
             *self.changes)[0])
         guest, tag = self.go_on(*self.changes_there)
         self.assertEqual(tag, tags[-1])
-        self.assertLessEqual(self.check_journal(guest), at_checkpoint + AHEAD)
+        self.check_journal(guest)
 
         # And back, losing nothing.
         before = self.count(guest)
