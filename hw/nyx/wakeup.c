@@ -12,15 +12,32 @@
 #include "hw/pci/pci.h"
 #include "wakeup.h"
 
+#define WINDOW      MCH_HOST_BRIDGE_PCIEXBAR
+#define WINDOW_HIGH (WINDOW + 4)
+
+static void write_but_keep_window(PCIDevice *bridge, uint32_t address,
+                                  uint32_t value, int size)
+{
+    bool closes = address == WINDOW &&
+                  (pci_get_long(bridge->config + WINDOW) &
+                   MCH_HOST_BRIDGE_PCIEXBAREN) &&
+                  !(value & MCH_HOST_BRIDGE_PCIEXBAREN);
+
+    if (!closes) {
+        PCI_DEVICE_GET_CLASS(bridge)->config_write(bridge, address, value,
+                                                   size);
+    }
+}
+
 void nyx_wakeup(MachineState *machine, const MachineClass *q35)
 {
     PCIDevice *bridge = pci_find_device(PC_MACHINE(machine)->pcibus, 0, 0);
-    const unsigned low = MCH_HOST_BRIDGE_PCIEXBAR, high = low + 4;
-    uint32_t address = pci_get_long(bridge->config + low);
-    uint32_t above = pci_get_long(bridge->config + high);
+    uint32_t low = pci_get_long(bridge->config + WINDOW);
+    uint32_t high = pci_get_long(bridge->config + WINDOW_HIGH);
 
     q35->wakeup(machine);
-    /* The lower half enables it. */
-    bridge->config_write(bridge, high, above, 4);
-    bridge->config_write(bridge, low, address, 4);
+    bridge->config_write = write_but_keep_window;
+    /* The lower half opens it. */
+    bridge->config_write(bridge, WINDOW_HIGH, high, 4);
+    bridge->config_write(bridge, WINDOW, low, 4);
 }

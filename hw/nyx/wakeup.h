@@ -13,10 +13,11 @@
 
 /*
  * MachineClass.wakeup, around that of QEMU's @q35: the host bridge's window to
- * configuration space stays where it was.  SeaBIOS needs it to set up the
- * chipset again, but sets it up itself at a cold start only; without it the
- * guest wakes to a machine that has lost its ACPI registers (PMBASE), and with
- * them all further events.
+ * configuration space (MMCONFIG) stays open where it was, until the next reset.
+ * SeaBIOS sets up the chipset again by it, but opens it at a cold start only;
+ * and it then closes it, to go on by what it has closed.  Without it the guest
+ * wakes to a machine that has lost its ACPI registers (PMBASE), and with them
+ * all further events, and extended configuration space.
  */
 void nyx_wakeup(MachineState *machine, const MachineClass *q35);
 
