@@ -32,6 +32,13 @@
         .cmd        = hmp_info_nyx_domains,
     },
     {
+        .name       = "nyx-errors",
+        .args_type  = "",
+        .params     = "",
+        .help       = "show the error policy and what it did",
+        .cmd        = hmp_info_nyx_errors,
+    },
+    {
         .name       = "nyx-faults",
         .args_type  = "device:s?",
         .params     = "[device]",

@@ -15,6 +15,7 @@ void hmp_info_nyx(Monitor *mon, const QDict *qdict);
 void hmp_info_nyx_acpi(Monitor *mon, const QDict *qdict);
 void hmp_info_nyx_devices(Monitor *mon, const QDict *qdict);
 void hmp_info_nyx_domains(Monitor *mon, const QDict *qdict);
+void hmp_info_nyx_errors(Monitor *mon, const QDict *qdict);
 void hmp_info_nyx_faults(Monitor *mon, const QDict *qdict);
 void hmp_info_nyx_vcpus(Monitor *mon, const QDict *qdict);
 

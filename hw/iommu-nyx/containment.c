@@ -306,6 +306,21 @@ static GPtrArray *quarantine_at_limit(NyxEndpoint *ep, uint64_t faults)
  * Whom the quarantine took in, the recovery lets go.  The guest is only told of
  * those that stay cut off.
  */
+static bool recover_taken(GPtrArray *taken, Error **errp)
+{
+    bool done = true;
+
+    for (guint i = 0; i < taken->len; i++) {
+        /* The first error is as good as any other. */
+        if (!nyx_containment_recover(taken->pdata[i], false,
+                                     done ? errp : NULL)) {
+            nyx_aer_report(taken->pdata[i]);
+            done = false;
+        }
+    }
+    return done;
+}
+
 static void reset_at_limit(NyxEndpoint *ep, uint64_t faults)
 {
     NyxLimitRequest *req = nyx_limit_action_begin(
@@ -313,14 +328,15 @@ static void reset_at_limit(NyxEndpoint *ep, uint64_t faults)
     g_autoptr(GPtrArray) taken = quarantine_at_limit(ep, faults);
     Error *err = NULL;
 
-    for (guint i = 0; i < taken->len; i++) {
-        /* The first error is as good as any other. */
-        if (!nyx_containment_recover(taken->pdata[i], false,
-                                     err ? NULL : &err)) {
-            nyx_aer_report(taken->pdata[i]);
-        }
-    }
+    recover_taken(taken, &err);
     nyx_limit_action_end(req, err);
+}
+
+bool nyx_containment_reset(NyxEndpoint *ep, const char *reason, Error **errp)
+{
+    g_autoptr(GPtrArray) taken = quarantine_scope(ep, reason);
+
+    return recover_taken(taken, errp);
 }
 
 /*

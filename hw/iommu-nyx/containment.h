@@ -28,6 +28,12 @@ void nyx_containment_limit(NyxEndpoint *ep, NyxLimitAction action,
 void nyx_containment_quarantine(NyxEndpoint *ep, const char *reason);
 
 /*
+ * Cut the endpoint off, which is operational, and recover it at once, as far as
+ * its budget allows.  On error it stays cut off.
+ */
+bool nyx_containment_reset(NyxEndpoint *ep, const char *reason, Error **errp);
+
+/*
  * Reset the endpoint's devices and let them work again, within the budget of
  * the policy or, with @force, beyond it.  On error the endpoint stays cut off.
  */

@@ -409,18 +409,12 @@ static void write_dump(const char *filename, const GString *text, Error **errp)
     }
 }
 
-void qmp_nyx_dump(const char *filename, Error **errp)
+QObject *nyx_iommu_dump(NyxIommu *iommu)
 {
-    NyxIommu *iommu = need_iommu(errp);
-    g_autoptr(NyxDump) dump = NULL;
-    g_autoptr(GString) json = NULL;
+    g_autoptr(NyxDump) dump = g_new0(NyxDump, 1);
     QObject *obj;
     Visitor *v;
 
-    if (!iommu) {
-        return;
-    }
-    dump = g_new0(NyxDump, 1);
     dump->iommu = nyx_query_iommu(iommu);
     dump->domains = nyx_query_domains(iommu);
     dump->devices = nyx_query_devices(iommu, NULL);
@@ -431,6 +425,19 @@ void qmp_nyx_dump(const char *filename, Error **errp)
     visit_type_NyxDump(v, NULL, &dump, &error_abort);
     visit_complete(v, &obj);
     visit_free(v);
+    return obj;
+}
+
+void qmp_nyx_dump(const char *filename, Error **errp)
+{
+    NyxIommu *iommu = need_iommu(errp);
+    g_autoptr(GString) json = NULL;
+    QObject *obj;
+
+    if (!iommu) {
+        return;
+    }
+    obj = nyx_iommu_dump(iommu);
     json = qobject_to_json_pretty(obj, true);
     qobject_unref(obj);
     g_string_append_c(json, '\n');

@@ -11,6 +11,7 @@
 
 #include "qemu/osdep.h"
 #include "cold-plug.h"
+#include "error-recovery.h"
 #include "hotplug-ports.h"
 #include "hw/core/boards.h"
 #include "hw/i386/pc.h"
@@ -340,6 +341,7 @@ static void nyx_pc_init(MachineState *machine)
     /* First, so that it sees the chipset's devices come, too. */
     qdev_realize(DEVICE(iommu), NULL, &error_fatal);
     nyx_unplug_start(&NYX_PC(machine)->unplug, iommu);
+    nyx_error_policy_start();
     nyx_cold_plug_init(&NYX_PC(machine)->cold_plug);
     q35->init(machine);
     /* Before the user's devices, in whatever order the options came. */
@@ -409,6 +411,7 @@ static void nyx_pc_class_init(ObjectClass *oc, const void *data)
     nyx_pc_add_options(oc);
     nyx_tpm_add_options(oc, offsetof(NyxPcState, tpm));
     nyx_vcpu_health_add_options(oc);
+    nyx_error_policy_add_options(oc);
     nyx_iommu_add_device_property();
 }
 

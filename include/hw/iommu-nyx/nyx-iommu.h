@@ -55,6 +55,28 @@ NyxDeviceState nyx_iommu_device_state(PCIDevice *dev);
  */
 void nyx_iommu_add_state_notifier(NyxIommu *iommu, Notifier *notifier);
 
+/*
+ * A realized device that is operational has failed: cut it off, or reset it
+ * within its budget of recoveries.  Errors name the device.  BQL held, in the
+ * main loop.
+ */
+bool nyx_iommu_isolate_device(PCIDevice *dev, const char *reason,
+                              Error **errp);
+bool nyx_iommu_reset_device(PCIDevice *dev, const char *reason, Error **errp);
+
+/*
+ * Back to the snapshot that the machine option recovery-snapshot names, within
+ * the budget of max-restores; a VM that ran runs on.  On error the VM is as it
+ * was, or stopped.  BQL held, in a bottom half of the main loop.
+ */
+bool nyx_iommu_restore_snapshot(NyxIommu *iommu, Error **errp);
+
+/* Such restores less than one hour ago.  BQL held. */
+uint32_t nyx_iommu_restores(NyxIommu *iommu);
+
+/* What nyx-dump writes.  BQL held. */
+QObject *nyx_iommu_dump(NyxIommu *iommu);
+
 /* Give every PCI device the property "nyx-domain".  Once per process. */
 void nyx_iommu_add_device_property(void);
 

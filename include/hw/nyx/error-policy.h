@@ -9,13 +9,12 @@
 #ifndef HW_NYX_ERROR_POLICY_H
 #define HW_NYX_ERROR_POLICY_H
 
-#include "hw/core/qdev.h"
+#include "qapi/qapi-types-block-core.h"
 #include "qapi/qapi-types-nyx-errors.h"
 
-/* Where, and how much is known of it.  Zero-initialised but for what is said. */
 typedef struct NyxErrorReport {
     NyxErrorCause cause;
-    DeviceState *device;        /* whose error it is; NULL: of no device */
+    const char *device;         /* qdev id or QOM path; NULL: of no device */
     int vcpu;                   /* CPUState.cpu_index; -1: of no processor */
     const char *detail;         /* one clause, for people; NULL: none */
     /*
@@ -24,6 +23,8 @@ typedef struct NyxErrorReport {
      * Nothing is then done that needs it.
      */
     bool thread_is_stuck;
+    /* QEMU is about to stop the VM for it, as the device was told to. */
+    bool vm_stops;
 } NyxErrorReport;
 
 /*
@@ -32,10 +33,26 @@ typedef struct NyxErrorReport {
  * come until then are counted as one.  Without a policy for the cause, or on
  * another machine than nyx-pc, nothing happens.
  *
- * Any thread, with or without the BQL; not in a signal handler.  All that
- * @report points to is copied, or referenced as long as it is needed.  A vCPU
- * thread that reports an error of its own goes on: see cpu_stop_current().
+ * Any thread, with or without the BQL; not in a signal handler.  @report is
+ * copied.  A vCPU thread that reports an error of its own goes on: see
+ * cpu_stop_current().
  */
 void nyx_error_report(const NyxErrorReport *report);
+
+/* What QEMU's own files call.  Any thread, with or without the BQL. */
+
+/* Processor @cs has shut down, in its own thread: reset the VM, or whatever. */
+void nyx_triple_fault(CPUState *cs);
+
+/*
+ * An uncorrected machine check for processor @cs, in its own thread, BQL held.
+ * @deliverable: it is about to be delivered; else the processor shuts down.
+ */
+void nyx_machine_check(CPUState *cs, int bank, uint64_t status,
+                       uint64_t address, bool deliverable);
+
+/* The storage of a device failed with @error, an errno; @action: then? */
+void nyx_block_error(BlockBackend *blk, BlockErrorAction action, bool is_read,
+                     int error);
 
 #endif
