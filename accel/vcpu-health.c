@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "host-thread.h"
 #include "migration/misc.h"
+#include "nyx/include/hw/nyx/error-policy.h"
 #include "nyx/include/hw/nyx/vcpu-health.h"
 #include "qapi/qapi-events-nyx-vcpus.h"
 #include "qemu/main-loop.h"
@@ -84,6 +85,25 @@ static uint64_t fair_ns(const NyxVcpuHealth *h, int64_t ns)
 
 /* Tell the world */
 
+static void report(const NyxVcpu *v)
+{
+    static const char *const details[] = {
+        [NYX_VCPU_STUCK_REASON_THREAD] = "its thread does not answer",
+        [NYX_VCPU_STUCK_REASON_INTERRUPTS_OFF] =
+            "it runs with interrupts off",
+        [NYX_VCPU_STUCK_REASON_HALTED] =
+            "it is halted with interrupts off, and no other runs",
+    };
+    NyxVcpuStuckReason reason = v->tracker.reason;
+
+    nyx_error_report(&(NyxErrorReport) {
+        .cause = NYX_ERROR_CAUSE_VCPU_STUCK,
+        .vcpu = v->cpu->cpu_index,
+        .detail = details[reason],
+        .thread_is_stuck = reason == NYX_VCPU_STUCK_REASON_THREAD,
+    });
+}
+
 static void tell(NyxVcpu *v, NyxVcpuChange change, uint64_t time_ns)
 {
     const NyxVcpuTracker *t = &v->tracker;
@@ -96,6 +116,7 @@ static void tell(NyxVcpu *v, NyxVcpuChange change, uint64_t time_ns)
                              NyxVcpuStuckReason_str(t->reason), time_ns);
         qapi_event_send_nyx_vcpu_stuck(v->cpu->cpu_index, path, t->reason,
                                        time_ns, has_pc, t->sight.pc);
+        report(v);
     } else if (change == NYX_VCPU_GOT_WELL) {
         trace_nyx_vcpu_recovered(v->cpu->cpu_index,
                                  NyxVcpuStuckReason_str(t->reason));
