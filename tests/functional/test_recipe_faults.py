@@ -21,6 +21,7 @@ class FaultsTest(RecipeCase):
         self.assertEqual(self.device('system')['total-faults'], 0)
         self.assertGreater(self.device('capture')['total-faults'], 32)
         dump = json.loads((self.folder / 'faults.json').read_text())
-        pages = {fault['address'] for fault in dump['faults']}
+        # A DMA that is held up halfway may count twice, at its rest.
+        pages = {fault['address'] & ~4095 for fault in dump['faults']}
         self.assertEqual(pages, set(range(WINDOW_END, BUFFERS_END, 4096)))
         self.assert_no_trouble()
