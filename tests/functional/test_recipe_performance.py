@@ -75,13 +75,17 @@ class PerformanceTest(RecipeCase):
                  (line.split(' ', 1) for line in
                   self.said('devices --json').splitlines())}
         self.assertGreater(found['bulk']['merged'], 0)
-        self.assertLess(found['bulk']['delivered'],
-                        found['data']['delivered'])
+        self.assertNotIn('merged', found['data'])
 
     def check_invalidations(self):
-        """In batches there are far fewer for the same work."""
-        strict, lazy = (
-            int(re.search(r'(\d+) requests', '\n'.join(each.said))[1])
+        """In batches there are far fewer for the same work.
+
+        There is one each 10 ms at most, which on a machine that crawls may
+        be one for each request.
+        """
+        (_, strict), (milliseconds, lazy) = (
+            map(int, re.search(r'(\d+) ms, (\d+) requests',
+                               '\n'.join(each.said)).groups())
             for each in self.page.commands if 'sh /bin/count' in each.text)
         self.assertGreaterEqual(strict, 4000)
-        self.assertLess(lazy, strict / 2)
+        self.assertLess(lazy, max(strict, milliseconds / 5) / 2)
