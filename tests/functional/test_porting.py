@@ -17,13 +17,13 @@ from nyxtest.paths import QEMU, ROOT
 EXAMPLES = ROOT / 'docs' / 'nyx' / 'examples'
 SECONDS = 300
 PRINTED = (
-    r"appliance runs; its log is .*",
+    r"ported runs; its log is .*",
     r"NYX_DMA_FAULT {'device': 'front', .*'count': 4, 'injected': True, .*}",
     r"NYX_FAULT_LIMIT {'device': 'front', 'faults': 4, .*}",
     r"NYX_DEVICE_STATE {'device': 'front', .*'new': 'quarantined', .*}",
     r"NYX_LIMIT_ACTION {'device': 'front', .*'success': True, .*}",
     r'front is operational',
-    r'appliance has ended\.',
+    r'ported has ended\.',
 )
 
 
@@ -48,7 +48,7 @@ class PortedTest(unittest.TestCase):
             check=False)
 
     def test_as_printed(self):
-        self.addCleanup(subprocess.run, [PYTHON, NYX, 'stop', 'appliance',
+        self.addCleanup(subprocess.run, [PYTHON, NYX, 'stop', 'ported',
                                          '--now'], env=self.environment,
                         capture_output=True, check=False)
         done = self.run_program('--set', 'machine.accel=tcg',

@@ -43,7 +43,7 @@ def main():
     spec, *more = sys.argv[1:]
     try:
         nyx('run', '--detach', spec, *more)
-        name = nyx('status', 'appliance', '--json')['vm']
+        name = nyx('status', 'ported', '--json')['vm']
         asyncio.run(supervise(name))
         states = {device['device']: device['state']
                   for device in nyx('devices', name, '--json')}
