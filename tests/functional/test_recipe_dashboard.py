@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""The recipe of the dashboard, as the manual prints it, on ports of our own."""
+"""The recipe of the dashboard, as printed but for the ports."""
 
 import shutil
 import socket
