@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""UEFI boots Debian's signed shim, GRUB and kernel; with Secure Boot no others.
+"""UEFI boots Debian's signed shim, GRUB and kernel; by Secure Boot no others.
 
-Each class boots once, past a stage 1. The firmware refuses what is on the first
-disk, what is on the second one is refused by shim, and on the last one there is
-also a kernel that GRUB refuses. Which disk is the last differs from class to
-class; NYX_FIRMWARE_LAST=nvme0, vblk0 or ahci0 makes it that one in all of them.
+Each class boots once, past a stage 1. The firmware refuses what is on the
+first disk, what is on the second one is refused by shim, and on the last one
+there is also a kernel that GRUB refuses. Which disk is the last differs from
+class to class; NYX_FIRMWARE_LAST=nvme0, vblk0 or ahci0 makes it that one in
+all of them.
 """
 
 import hashlib
@@ -28,8 +29,8 @@ DRIVERS = {'nvme0': 'nvme', 'vblk0': 'virtio-blk-pci', 'ahci0': 'ahci'}
 FIRMWARE_PCRS = {*range(10), 14}
 
 VERIFIED = '''echo "nyx: GRUB of {name}"
-if linux /tampered; then echo "nyx: tampered accepted"
-else echo "nyx: tampered refused"; fi
+if linux /tampered {append}; then boot; fi
+echo "nyx: tampered refused"
 linux /vmlinuz {append}
 initrd /initrd
 boot
@@ -48,6 +49,7 @@ class _UefiTest(GuestTest):
     """A guest that OVMF has booted from the last of its disks."""
 
     vm_class = FirmwareVM
+    cpus = 1                    # of which each has to come for each SMI
     boot_limit = SECONDS
     secure = True
     stage1 = None
@@ -79,9 +81,6 @@ class _UefiTest(GuestTest):
     def write_disk(cls, vm, name):
         """Put on the disk what it boots."""
         raise NotImplementedError
-
-    def said(self, words):
-        return f'nyx: {words}' in self.vm.console()
 
     def check_measured(self, *parts):
         """The TPM holds what the event log says, and GRUB measured these
@@ -129,7 +128,7 @@ class _SecureBootTest(_UefiTest):
 
     def test_1_boots(self):
         """The kernel knows how it was started."""
-        self.assertTrue(self.said(f'GRUB of {self.disks[-1]}'))
+        self.assertIn(f'nyx: GRUB of {self.disks[-1]}', self.vm.console())
         self.assertIn('BOOT_IMAGE=/vmlinuz ', self.vm.console())
         self.assertIn('Secure boot enabled', self.vm.console())
         self.assertIn('locked down from EFI Secure Boot', self.vm.console())
@@ -146,10 +145,10 @@ class _SecureBootTest(_UefiTest):
         console = self.vm.console()
         self.assertRegex(console, 'failed to load Boot.*: Access Denied')
         self.assertIn(f'{REFUSED}(0x1A) Security Violation', console)
-        self.assertIn('bad shim signature', console)
-        self.assertTrue(self.said('tampered refused'))
+        # Newer GRUBs have other words.
+        self.assertRegex(console, r'error: .*\s+nyx: tampered refused')
         for name in self.disks[:-1]:
-            self.assertFalse(self.said(f'GRUB of {name}'), name)
+            self.assertNotIn(f'nyx: GRUB of {name}', console)
 
     def test_3_disks(self):
         """The disks work on in Linux, past its IOMMU."""

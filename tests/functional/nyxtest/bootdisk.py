@@ -17,9 +17,8 @@ from .errors import NyxTestError
 from .image import agent_files, locked, package, say, write_initrd
 from .paths import GUEST_BUILD
 
-SIGNED = ('shim-signed', 'shim-helpers-amd64-signed', 'grub-efi-amd64-signed')
+SIGNED = ('shim-signed', 'grub-efi-amd64-signed')
 SHIM = 'usr/lib/shim/shimx64.efi.signed'
-MOK_MANAGER = 'usr/lib/shim/mmx64.efi.signed'
 GRUB = 'usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed'
 MODULES = ('virtio_pci', 'virtio_blk', 'nvme', 'ahci', 'sd_mod', 'sr_mod',
            'virtio_iommu')
@@ -36,7 +35,6 @@ TEXTS = {'shim': 'Verification failed'.encode('utf-16-le'),
 class BootFiles:
     """Files of one boot chain, each a path."""
     shim: Path
-    mok_manager: Path
     grub: Path
     kernel: Path
     initrd: Path
@@ -94,8 +92,8 @@ def boot_files(image):
     """The BootFiles with the kernel of a GuestImage."""
     with locked(GUEST_BUILD):
         signed = _signed()
-        return BootFiles(signed / SHIM, signed / MOK_MANAGER, signed / GRUB,
-                         image.kernel, _small_initrd(image))
+        return BootFiles(signed / SHIM, signed / GRUB, image.kernel,
+                         _small_initrd(image))
 
 
 def _mtools(command, *words, **more):
