@@ -110,8 +110,10 @@ class RecipeCase(Follower, RunCase):
         page = self.folder / f'{self.recipe}.rst'
         page.write_text(self.page.rewritten())
         for folder in self.run_dir.iterdir():
-            if (folder / 'qmp.sock').exists():
-                self.nyx('stop', folder.name, '--now')
+            if (folder / 'qmp.sock').exists() and \
+                    self.nyx('stop', folder.name, '--now').returncode:
+                os.kill(int((folder / 'qemu.pid').read_text()),
+                        signal.SIGKILL)
         for group in self._groups:
             try:
                 os.killpg(group, signal.SIGKILL)
