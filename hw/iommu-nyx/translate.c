@@ -383,17 +383,29 @@ static IOMMUTLBEntry nyx_translate(IOMMUMemoryRegion *mr, hwaddr iova,
     return find(ep, iova, flag, index);
 }
 
+static IOMMUTLBEntry __attribute__((noinline))
+translate_timed(IOMMUMemoryRegion *mr, hwaddr iova, IOMMUAccessFlags flag,
+                int index)
+{
+    NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
+    int64_t begin_ns = get_clock();
+    IOMMUTLBEntry entry = nyx_translate(mr, iova, flag, index);
+
+    nyx_histogram_add(&ep->latency.dma.histogram, get_clock() - begin_ns);
+    return entry;
+}
+
 /* The same, and time one in so many */
 static IOMMUTLBEntry nyx_translate_sampled(IOMMUMemoryRegion *mr, hwaddr iova,
                                            IOMMUAccessFlags flag, int index)
 {
     NyxEndpoint *ep = container_of(mr, NyxEndpoint, view.translate);
     uint32_t interval = qatomic_read(&ep->iommu->latency_sampling);
-    int64_t begin_ns = nyx_sampler_begin(&ep->latency.dma, interval);
-    IOMMUTLBEntry entry = nyx_translate(mr, iova, flag, index);
 
-    nyx_sampler_end(&ep->latency.dma, begin_ns);
-    return entry;
+    if (unlikely(interval && nyx_sampler_due(&ep->latency.dma, interval))) {
+        return translate_timed(mr, iova, flag, index);
+    }
+    return nyx_translate(mr, iova, flag, index);
 }
 
 /*

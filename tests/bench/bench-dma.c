@@ -14,108 +14,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "contender.h"
-
-#define KINDS_MAX       9
-#define SMALL           12      /* pages of 4 KiB */
-#define LARGE           21      /* pages of 2 MiB */
-#define LENGTH          64
-#define PAGES           512     /* where their number is not what varies */
-
-typedef struct Bench {
-    bool quick;
-    char **only;                /* contenders; NULL: all */
-    unsigned rounds;
-    uint32_t count;             /* DMAs in a round of a point */
-    Contender *c[KINDS_MAX];
-    unsigned n;
-} Bench;
-
-typedef struct Point {
-    const char *suite;
-    const char *op;
-    ContenderRun run;
-} Point;
-
-static void progress(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
-
-static void progress(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-}
-
-static bool is_wanted(Bench *b, const char *const *names, const char *name)
-{
-    return (!names || g_strv_contains(names, name)) &&
-           (!b->only || g_strv_contains((const char *const *)b->only, name));
-}
-
-/* @names: of contender kinds, ended by NULL; NULL: all of them */
-static void bench_start(Bench *b, const char *const *names)
-{
-    b->n = 0;
-    for (const ContenderKind *kind = contender_kinds; kind->name; kind++) {
-        if (is_wanted(b, names, kind->name)) {
-            progress("  starting %s", kind->name);
-            g_assert_cmpuint(b->n, <, KINDS_MAX);
-            b->c[b->n++] = contender_start(kind);
-        }
-    }
-}
-
-static void bench_quit(Bench *b)
-{
-    for (unsigned i = 0; i < b->n; i++) {
-        contender_quit(b->c[i]);
-    }
-}
-
-static void map_all(Bench *b, uint64_t first, uint64_t count, unsigned shift)
-{
-    for (unsigned i = 0; i < b->n; i++) {
-        contender_map(b->c[i], first, count, shift);
-    }
-}
-
-static void print_point(const Point *p, const char *contender,
-                        const double *ns, unsigned rounds)
-{
-    printf("{\"suite\": \"%s\", \"contender\": \"%s\", \"op\": \"%s\", "
-           "\"length\": %" PRIu32 ", \"leaf\": %llu, \"pages\": %" PRIu64
-           ", \"ns\": [", p->suite, contender, p->op, p->run.length,
-           1ULL << p->run.shift, p->run.pages);
-    for (unsigned i = 0; i < rounds; i++) {
-        printf("%s%.3f", i ? ", " : "", ns[i]);
-    }
-    printf("]}\n");
-    fflush(stdout);
-}
-
-/* One warm-up each, then rounds in which all take turns. */
-static void measure(Bench *b, const Point *p)
-{
-    g_autofree double *ns = g_new(double, b->n * b->rounds);
-
-    for (unsigned i = 0; i < b->n; i++) {
-        contender_run(b->c[i], &p->run);
-    }
-    for (unsigned round = 0; round < b->rounds; round++) {
-        for (unsigned i = 0; i < b->n; i++) {
-            /* Whose turn is first changes, too. */
-            unsigned turn = (i + round) % b->n;
-
-            ns[turn * b->rounds + round] = contender_run(b->c[turn], &p->run);
-        }
-    }
-    for (unsigned i = 0; i < b->n; i++) {
-        print_point(p, b->c[i]->kind->name, ns + i * b->rounds, b->rounds);
-    }
-}
+#include "rounds.h"
 
 /* Random reads over more and more pages */
 
@@ -188,47 +87,6 @@ static void suite_sizes(Bench *b)
         progress("  %s", ops[i].name);
     }
     bench_quit(b);
-}
-
-/* The same done in two ways, by turns */
-
-typedef double RunFn(Contender *c, const ContenderRun *run);
-
-typedef struct Way {
-    const char *op;
-    RunFn *run;
-} Way;
-
-/* Reads in a thread; @factor: how many times the usual number */
-static Point point_in_thread(Bench *b, const char *suite, unsigned factor)
-{
-    return (Point) {
-        .suite = suite,
-        .run = {
-            .pages = PAGES, .shift = SMALL, .length = LENGTH,
-            .count = b->count * factor,
-            .flags = NTD_FLAG_RANDOM | NTD_FLAG_THREAD,
-        },
-    };
-}
-
-static void compare(Bench *b, const Point *p, const Way ways[2])
-{
-    g_autofree double *ns = g_new(double, KINDS_MAX * 2 * b->rounds);
-
-    for (unsigned round = 0; round < b->rounds; round++) {
-        for (unsigned i = 0; i < b->n * 2; i++) {
-            ns[i * b->rounds + round] =
-                ways[i % 2].run(b->c[i / 2], &p->run);
-        }
-    }
-    for (unsigned i = 0; i < b->n * 2; i++) {
-        Point q = *p;
-
-        q.op = ways[i % 2].op;
-        print_point(&q, b->c[i / 2]->kind->name, ns + i * b->rounds,
-                    b->rounds);
-    }
 }
 
 /* Two devices in threads of their own, beside one */
@@ -364,6 +222,7 @@ static const struct {
     { "threads", suite_threads },
     { "writer", suite_writer },
     { "fault", suite_fault },
+    { "switches", suite_switches },
 };
 
 int main(int argc, char **argv)

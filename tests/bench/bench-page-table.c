@@ -15,6 +15,7 @@
 #include "qemu/units.h"
 #include "nyx/hw/iommu-nyx/iotlb.h"
 #include "nyx/hw/iommu-nyx/page-table.h"
+#include "nyx/hw/iommu-nyx/shadow.h"
 
 #define PAGE        NYX_PAGE_SIZE
 #define ROUNDS      5
@@ -244,6 +245,44 @@ static void bench_lookup(const char *leaf, uint64_t gpa)
     drain_call_rcu();
 }
 
+/* Invalidations by stage 1: what is known of both stages together goes. */
+
+static void fill_shadow(NyxShadow *shadow, uint64_t pages)
+{
+    for (uint64_t iova = 0; iova < pages * PAGE; iova += PAGE) {
+        NyxTranslation t = {
+            .gpa = PAGE + iova, .mask = PAGE - 1, .perm = IOMMU_RW,
+        };
+
+        nyx_shadow_fill(shadow, nyx_shadow_generation(shadow), iova, &t);
+    }
+}
+
+static void bench_invalidate(uint64_t pages)
+{
+    double page_ns[ROUNDS], all_ns[ROUNDS];
+
+    for (int i = 0; i < ROUNDS; i++) {
+        NyxShadow shadow;
+        int64_t start;
+
+        nyx_shadow_init(&shadow);
+        fill_shadow(&shadow, pages);
+        start = now_ns();
+        for (uint64_t n = 0; n < pages / 2; n++) {
+            nyx_shadow_forget(&shadow, n * PAGE, n * PAGE + PAGE - 1);
+        }
+        page_ns[i] = (now_ns() - start) / (pages / 2.0);
+        start = now_ns();
+        nyx_shadow_forget_all(&shadow);
+        all_ns[i] = now_ns() - start;
+        nyx_shadow_destroy(&shadow);
+        drain_call_rcu();
+    }
+    print_point("invalidate a page", "nyx, both stages", pages, page_ns);
+    print_point("invalidate all", "nyx, both stages", pages, all_ns);
+}
+
 int main(void)
 {
     static const uint64_t pages[] = { 512, 4096, 32768, 262144 };
@@ -254,6 +293,9 @@ int main(void)
         for (size_t j = 0; j < ARRAY_SIZE(stores); j++) {
             bench_store(&stores[j], pages[i]);
         }
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+        bench_invalidate(pages[i]);
     }
     bench_lookup("leaves of 4 KiB", PAGE);
     bench_lookup("leaves of 2 MiB", 2 * MiB);

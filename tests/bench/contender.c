@@ -33,6 +33,10 @@ const ContenderKind contender_kinds[] = {
     { .name = "nyx intel", .nyx = true, .stage1 = &stage1_vtd_legacy },
     { .name = "nyx amd", .nyx = true, .stage1 = &stage1_amdvi },
     { .name = "nyx virtio", .nyx = true, .stage1 = &stage1_viommu },
+    {
+        .name = "nyx window, large-pages=off", .nyx = true, .window = true,
+        .split = true, .extra = true,
+    },
     { }
 };
 
@@ -126,9 +130,9 @@ static void set_leaves(Contender *c, uint64_t first, uint64_t count,
     c->stage1->ops->invalidate(c->stage1, STAGE1_DOMAIN, all, 0);
 }
 
-static const char *domain_of(unsigned shift)
+static const char *domain_of(Contender *c, unsigned shift)
 {
-    return shift == SMALL ? "small" : "large";
+    return shift == SMALL || c->kind->split ? "small" : "large";
 }
 
 static void enter_domain(Contender *c, const char *domain)
@@ -152,11 +156,11 @@ static void set_windows(Contender *c, uint64_t first, uint64_t count,
                 first + count - page);
         nyx_qmp(c->t, "{ 'execute': 'nyx-map', 'arguments': { 'domain': %s,"
                 " 'iova': %" PRIu64 ", 'gpa': %" PRIu64 ", 'size': %" PRIu64
-                ", 'access': 'rw' } }", domain_of(shift),
+                ", 'access': 'rw' } }", domain_of(c, shift),
                 page_address(page, shift), frame_address(page, shift),
                 n << shift);
     }
-    enter_domain(c, domain_of(shift));
+    enter_domain(c, domain_of(c, shift));
 }
 
 void contender_map(Contender *c, uint64_t first, uint64_t count, unsigned shift)
@@ -176,7 +180,8 @@ void contender_unmap(Contender *c, uint64_t first, uint64_t count,
     } else if (c->kind->window) {
         nyx_qmp(c->t, "{ 'execute': 'nyx-unmap', 'arguments': { 'domain': %s,"
                 " 'iova': %" PRIu64 ", 'size': %" PRIu64 " } }",
-                domain_of(shift), page_address(first, shift), count << shift);
+                domain_of(c, shift), page_address(first, shift),
+                count << shift);
     }
 }
 

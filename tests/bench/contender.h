@@ -22,6 +22,8 @@ typedef struct ContenderKind {
     const Stage1Ops *stage1;    /* NULL: the guest has no IOMMU */
     bool nyx;                   /* on nyx-pc, else on q35 */
     bool window;                /* a domain that allows what is mapped only */
+    bool split;                 /* with large-pages=off, whatever is mapped */
+    bool extra;                 /* only where it is asked for by name */
 } ContenderKind;
 
 /* Ends with an entry without a name.  The first has no IOMMU. */

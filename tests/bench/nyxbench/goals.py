@@ -97,13 +97,27 @@ def _unmap_ms(points):
     return (ns * 262144 / 1e6 if ns else None), ''
 
 
+def _invalidate_all(points):
+    """As many pages as there may be, beside few: the same, if O(1)"""
+    few, many = (points.median(suite='page-table', op='invalidate all',
+                               contender='nyx, both stages', pages=pages)
+                 for pages in (4096, 262144))
+    return (many / few if few and many else None), ''
+
+
+def _sampling(points):
+    ns = [points.median(suite='sampling', op=f'latency-sampling={interval}')
+          for interval in (0, 1000)]
+    return (ns[1] / ns[0] if all(ns) else None), 'one in 1000'
+
+
 def _fault_ns(points):
     return points.median(suite='fault'), ''
 
 
 def _guest(points, ours, theirs):
-    return _worst((points.ratio(ours, theirs, suite='guest', op=op), op)
-                  for op in points.values('op', suite='guest'))
+    return _worst((points.ratio(ours, theirs, suite='guest', pair=ours, op=op),
+                   op) for op in points.values('op', suite='guest', pair=ours))
 
 
 def _boot(points):
@@ -153,6 +167,9 @@ GOALS = [
     ('bytes of tables per page', 'at most', 8.4, _bytes_per_page),
     ("as fast as virtio-iommu's tree, times", 'at least', 5, _tree),
     ('unmapping 1 GiB of 4 KiB pages, ms', 'at most', 1, _unmap_ms),
+    ('invalidating all, 262144 pages beside 4096', 'at most', 2,
+     _invalidate_all),
+    ('reads with latency sampled beside without', 'at most', 1.05, _sampling),
     ('a fault, ns', 'at most', 500, _fault_ns),
     ('reads beside a flood of faults', 'at most', 1.05,
      lambda points: _beside(points, 'flood', 'beside a flood', 'nyx window')),

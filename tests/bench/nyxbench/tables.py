@@ -67,20 +67,19 @@ def _plain(points, suite, title):
 
 
 def _guests(points, suite):
-    """Milliseconds; the ratio is to the contender before."""
+    """A line for each operation of a pair, which lived at the same time."""
     rows = []
-    for op in points.values('op', suite=suite):
-        before = None
-        for point in points.find(suite=suite, op=op):
-            name = point['contender']
-            ns = points.median(suite=suite, op=op, contender=name)
-            spread = points.spread(suite=suite, op=op, contender=name)
-            rows.append([op, name, f'{ns / 1e6:.3f}', _percent(spread),
-                         f'x{ns / before:.3f}'
-                         if before and name.startswith('nyx') else ''])
-            before = ns
-    _print_table('Linux guests: ms, spread, ratio to the line above',
-                 ['operation', 'contender', 'ms', '', ''], rows)
+    for pair in points.values('pair', suite=suite):
+        base, other = points.values('contender', suite=suite, pair=pair)
+        for op in points.values('op', suite=suite, pair=pair):
+            at = {'suite': suite, 'pair': pair, 'op': op}
+            rows.append([op, base, f'{points.median(contender=base, **at) / 1e3:.1f}',
+                         _percent(points.spread(contender=base, **at)),
+                         other, f'{points.median(contender=other, **at) / 1e3:.1f}',
+                         _percent(points.spread(contender=other, **at)),
+                         f'x{points.ratio(other, base, **at):.3f}'])
+    _print_table('Linux guests: us, spread, ratio',
+                 ['', 'contender', '', '', 'contender', '', '', ''], rows)
 
 
 def _scale(points):
@@ -100,6 +99,9 @@ PLAIN = {
     'writer': 'Reads while domain or guest maps and unmaps: ns',
     'fault': 'Refused accesses: ns',
     'flood': 'Reads of one device while another causes faults: ns',
+    'large-pages': 'Random reads over 8 GiB, large-pages on and off: ns',
+    'sampling': 'Reads with and without sampled latency: ns',
+    'messages': 'Interrupt messages, no guest: ns on the way to the APIC',
 }
 
 
