@@ -93,5 +93,6 @@ def go_on(options, spec, host):
         _copy(tool, folder, tag, disk)
     if not options.json:
         print(f'{spec["name"]} goes on from {tag}', flush=True)
-    return failover.run(options, f'migration.listen=file:{folder}/{tag}.memory',
+    memory = folder / f'{tag}.memory'
+    return failover.run(options, f'migration.listen=file:{memory}',
                         'migration.mapped-ram=true')

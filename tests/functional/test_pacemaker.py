@@ -106,7 +106,8 @@ class PacemakerTest(unittest.TestCase):
         self.two.run('kill', '-9', qemu)
         self.two.await_line('fail-count=1', 'crm_mon', '-1', '-f')
         vm = self.runs_on(self.two, 2)
-        self.assertEqual(vm.agent.check('[ -e /tmp/mark ] || echo gone'), 'gone')
+        self.assertEqual(vm.agent.check('[ -e /tmp/mark ] || echo gone'),
+                         'gone')
 
         # The host dies: the other one has it.
         self.two.stop()
