@@ -64,6 +64,14 @@ VARIANTS = {
          a[0]['policy']['scope'] == 'domain' and
          not a[0]['policy']['count-stage1'] and
          a[0]['policy']['recovery'] == 'auto'),
+    '[machine]\non-guest-panic = "pause-vm"\non-triple-fault = "reset-vm"\n'
+    'on-machine-check = "pause-vm"\non-vcpu-stuck = "ignore"\n'
+    'on-device-error = "isolate-device"\non-watchdog = "shutdown"\n'
+    'max-resets = 1\nmax-dumps = 2\ndump = "."\ndump-memory = true\n'
+    'vcpu-check-ms = 500\nvcpu-stuck-ms = 20000\n'
+    '[[device]]\ndriver = "pvpanic-pci"\n'
+    '[watchdog]\nmodel = "itco"\n':
+        (qom('/machine', 'on-device-error'), lambda a: a == 'isolate-device'),
     '[[domain]]\nid = "d"\nmax-faults = 1\nfault-window-ms = 2\n'
     'max-recoveries = 3\non-fault-limit = "report"\nscope = "domain"\n'
     'on-recovery-limit = "pause-vm"\ncount-stage1 = false\n'
@@ -139,6 +147,8 @@ port = true
 port = true
 [[passthrough]]
 port = true
+[migration]
+mapped-ram = true
 [qemu]
 program = ""
 '''

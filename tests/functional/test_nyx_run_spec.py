@@ -19,9 +19,10 @@ from nyxcli.run.loglevels import COMPONENTS, LEVELS, classify
 from nyxcli.run.logline import parse
 from nyxcli.run.position import Positions
 from nyxcli.run.schema import BY_NAME, SECTIONS, TOP
+from nyxcli.run.schema.policy import ERRORS
 
 # Properties that are handed on in another way.
-NOT_NYX = re.compile(r'stage1-options|hotplug-ports')
+NOT_NYX = re.compile(r'stage1-options|hotplug-ports|tpm|tpm-model')
 WRONG = [
     # lines of the spec; line of the error, what it says
     ('memry = "2G"', 2, 'unknown key "memry"; did you mean "memory"?'),
@@ -250,7 +251,8 @@ class SchemaTest(RunCase):
                                ('machine', '-machine nyx-pc,')):
             for key in BY_NAME[section].keys:
                 names = getattr(key.type, 'names', ())
-                if not key.option or not key.option.startswith(section):
+                if not key.option or not key.option.startswith(section) or \
+                        key.name in ERRORS:
                     continue
                 for name in names:
                     option, value = start.split()
@@ -261,6 +263,15 @@ class SchemaTest(RunCase):
                                           capture_output=True, timeout=60,
                                           check=False)
                     self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_error_actions_are_those_of_qemu(self):
+        """As QEMU's help lists them; which need a device that may tell."""
+        text = subprocess.run([QEMU, '-machine', 'nyx-pc,help'], check=True,
+                              capture_output=True, text=True).stdout
+        for name, (actions, _) in ERRORS.items():
+            listed = re.search(rf'{name}=.*what QEMU does; (.*)\)', text)
+            self.assertEqual(set(re.split(', | or ', listed.group(1))),
+                             set(actions), name)
 
     def test_trace_events_exist(self):
         text = subprocess.run([QEMU, '-trace', 'help'], capture_output=True,

@@ -49,7 +49,8 @@ DISK = Section('disk', 'A disk, or a drive for CDs.', many=True, keys=(
         xml='driver@queues', when=('bus', ('virtio',))),
     Key('domain', DOMAIN.type, 'Domain that it joins; SCSI disks share a '
         'controller with those of the same domain and thread, SATA disks the '
-        "machine's, and USB disks one of theirs.", default_text='one of its own',
+        "machine's, and USB disks one of theirs.",
+        default_text='one of its own',
         when=('bus', ('virtio', 'nvme', 'scsi'))),
     Key('port', PORT.type, PORT.help, default=True,
         when=('bus', ('virtio', 'nvme', 'scsi'))),

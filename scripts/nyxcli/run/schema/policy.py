@@ -9,6 +9,31 @@ UINT32 = (1 << 32) - 1
 PAGE = 4096
 
 
+VM_ACTIONS = 'reset-vm', 'pause-vm', 'restore-snapshot', 'shutdown'
+# What may happen is in the manual's page on errors.
+ERRORS = {
+    'on-guest-panic': (('ignore', *VM_ACTIONS), "When the guest's kernel "
+                       'panics, which a device "pvpanic-pci" tells.'),
+    'on-triple-fault': (('reset-vcpu', *VM_ACTIONS), 'When a processor shuts '
+                        'down.'),
+    'on-machine-check': (('ignore', 'reset-vcpu', *VM_ACTIONS), 'When a '
+                         'processor gets a machine check.'),
+    'on-vcpu-stuck': (('ignore', 'reset-vcpu', *VM_ACTIONS), 'When a '
+                      'processor makes no progress.'),
+    'on-device-error': (('ignore', 'reset-device', 'isolate-device',
+                         *VM_ACTIONS), 'When the storage of a device fails.'),
+    'on-watchdog': (('ignore', *VM_ACTIONS), 'When a watchdog of the guest '
+                    'expires.'),
+}
+
+
+def errors():
+    """Keys of the machine for errors of the guest and its hardware."""
+    return tuple(Key(name, Choice(actions), text,
+                     default_text='what QEMU does', option=f'machine:{name}')
+                 for name, (actions, text) in ERRORS.items())
+
+
 def policy(target):
     """The keys of a policy, for properties of the machine or a domain."""
     def default(text):

@@ -5,7 +5,7 @@
 from ..key import Key, Section
 from ..values import Bool, Choice, Cpus, File, Ident, Many, Properties, Size, \
     Text, Whole
-from .policy import UINT32, policy
+from .policy import UINT32, errors, policy
 
 MIB = 1 << 20
 
@@ -44,6 +44,23 @@ MACHINE = Section('machine', 'The machine ``nyx-pc``, and the policy of '
     Key('unplug-timeout-ms', Whole(0, UINT32), 'How long the guest has to let '
         'go of a device that is unplugged while it does not work, in '
         'milliseconds.', option='machine:unplug-timeout-ms', default=10000),
+    *errors(),
+    Key('max-resets', Whole(0, 255), 'How often within an hour errors may '
+        'reset the VM or a processor.', option='machine:max-resets',
+        default=3),
+    Key('dump', File(), 'Folder, which has to be there, for a diagnostic dump '
+        'before anything is done on an error.', option='machine:dump',
+        default_text='no dump'),
+    Key('dump-memory', Bool(), "Write the guest's memory there, too.",
+        option='machine:dump-memory', default=False),
+    Key('max-dumps', Whole(0, UINT32), 'How many are written at most.',
+        option='machine:max-dumps', default=5),
+    Key('vcpu-check-ms', Whole(0, UINT32), 'Time between two looks at each '
+        'processor, in milliseconds; 0: none.', option='machine:vcpu-check-ms',
+        default=1000),
+    Key('vcpu-stuck-ms', Whole(0, UINT32), 'How long one may give no answer, '
+        'or take no interrupts, in milliseconds.',
+        option='machine:vcpu-stuck-ms', default=30000),
     Key('latency-sampling', Whole(0, UINT32), 'Time one in so many DMA '
         'translations and interrupts, for "nyx metrics"; 0: none.',
         option='machine:latency-sampling', default=0),
