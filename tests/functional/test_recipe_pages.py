@@ -133,7 +133,9 @@ class PagesTest(unittest.TestCase):
 
     def test_lines(self):
         for one, other in (('a  1.5 s', 'a 20 ms'), ('4 KiB of 9', '1 B of 8'),
-                           ('64.5 MiB', '1 GiB'), ('0x10 w', '0xfe w')):
+                           ('64.5 MiB', '1 GiB'), ('0x10 w', '0xfe w'),
+                           ('2026-11-20T00:00:00.366+00:00 x',
+                            '2026-11-20T15:55:46.000+00:00 x')):
             self.assertTrue(same_line(one, other), (one, other))
         for one, other in (('0 faults', '1 faults'), ('port a', 'port b'),
                            ('0000:01:00.0', '0000:02:00.0')):

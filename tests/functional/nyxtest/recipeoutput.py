@@ -15,6 +15,8 @@ SIZE = re.compile(r'\b\d+(\.\d+)? ([KMGT]i?)?B\b')
 TIME = re.compile(r'\b\d+(\.\d+)? ?(ns|us|ms|s)\b')
 ADDRESS = re.compile(r'\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b')
 MAC = re.compile(r'\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b')
+CLOCK = re.compile(r'\b(\d{4}-\d\d-\d\d[T ])?\d\d:\d\d:\d\d'
+                   r'(\.\d+)?(\+\d\d:\d\d)?\b')
 HEX = re.compile(r'0x[0-9a-f]+')
 NUMBER = re.compile(r'\d+(\.\d+)?')
 RULE = re.compile(r'[-=]{3,}')
@@ -30,7 +32,7 @@ def _number(match):
 def _loose(line):
     """The line without what differs from run to run."""
     for pattern, short in ((HASH, 'HASH'), (SIZE, 'SIZE'), (TIME, 'TIME'),
-                           (MAC, 'MAC'), (RULE, 'RULE')):
+                           (MAC, 'MAC'), (CLOCK, 'CLOCK'), (RULE, 'RULE')):
         line = pattern.sub(short, line)
     kept = ADDRESS.findall(line)            # they are not what differs
     line = HEX.sub('HEX', ADDRESS.sub('ADDRESS', line))
