@@ -183,8 +183,8 @@ static void test_battery(void)
     g_assert_cmpint(get(t, IS_BATTERY, 3), ==, 40000);
     set(t, TO_BATTERY "'state': 'discharging', 'charge': 2001, 'rate': 8000, "
         "'voltage': 11000, 'full-charge': 39000, 'cycles': 12");
-    assert_told(t, IS_BATTERY, 0x80);
     assert_told(t, IS_BATTERY, 0x81);
+    assert_told(t, IS_BATTERY, 0x80);
     assert_told_all(t);
     for (int i = 0; i < ARRAY_SIZE(after); i++) {
         g_assert_cmpint(get(t, IS_BATTERY, i), ==, after[i]);

@@ -52,7 +52,7 @@ static void write_selected(NyxAcpiBlock *block, uint32_t value)
 
 static uint32_t take_notification(NyxAcpiBlock *block)
 {
-    static const uint8_t codes[] = { 0x80, 0x81, 0x02 };
+    static const uint8_t codes[] = { 0x81, 0x80, 0x02 };
 
     for (unsigned i = 0; i < block->devices->len; i++) {
         NyxAcpiDevice *dev = device_at(block, i);

@@ -25,10 +25,14 @@ OBJECT_DECLARE_TYPE(NyxAcpiDevice, NyxAcpiDeviceClass, NYX_ACPI_DEVICE)
 
 typedef struct NyxAcpiBlock NyxAcpiBlock;
 
-/* What the guest is told; a set of these waits until it asks. */
+/*
+ * What the guest is told; a set of these waits until it asks, and goes out in
+ * this order: it has to know the points of a zone when it looks at its
+ * temperature.
+ */
 typedef enum NyxAcpiNotification {
-    NYX_ACPI_CHANGED = 1 << 0,      /* code 0x80, also that of a button */
-    NYX_ACPI_INFO_CHANGED = 1 << 1, /* code 0x81 */
+    NYX_ACPI_INFO_CHANGED = 1 << 0, /* code 0x81 */
+    NYX_ACPI_CHANGED = 1 << 1,      /* code 0x80, also that of a button */
     NYX_ACPI_WOKE = 1 << 2,         /* code 0x02 */
     NYX_ACPI_NOTIFICATIONS = 7,
 } NyxAcpiNotification;

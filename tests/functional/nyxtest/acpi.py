@@ -12,7 +12,7 @@ from .errors import GuestTimeout, NyxTestError
 MODULES = ('ac', 'battery', 'button', 'evdev', 'fan')
 DEVICES = (
     '-device', 'nyx-thermal-zone,id=zone0,temperature=300,passive=800,'
-               'active0=700,active1=600',
+               'active0=700,active1=600,sampling-ms=300',
     '-device', 'nyx-battery,id=bat0,design-capacity=50000,charge=30000,'
                'cycles=7,model=Nyx-1,serial=0815',
     '-device', 'nyx-ac-adapter,id=ac0',
