@@ -108,7 +108,8 @@ class DisplayTest(RunCase):
         for kind in WINDOWS:
             with self.subTest(kind):
                 spec = load(self.spec('[qemu]\nsandbox = false\n'
-                                      f'[display]\ntype = "{kind}"\n'))
+                                      f'[display]\ntype = "{kind}"\n'),
+                            [f'qemu.program={QEMU}'])
                 try:
                     words = command(spec, Host(spec))
                 except NyxError as err:
