@@ -297,7 +297,6 @@ static void test_migration(const void *accel)
                                      "");
     g_autofree char *path = g_strdup_printf("%s.state", from->rom);
     g_autofree char *uri = g_strdup_printf("file:%s", path);
-    g_autofree char *incoming = g_strdup_printf("-incoming %s", uri);
     VcpuTest *to;
 
     vcpu_await_stuck(from, 0, "interrupts-off");
@@ -305,7 +304,11 @@ static void test_migration(const void *accel)
                              " 'arguments': { 'uri': %s } }", uri);
     qtest_qmp_eventwait(from->qts, "STOP");
     await_migrated(from);
-    to = vcpu_test_start(accel, &vcpu_halts_open, NULL, LIMIT, incoming);
+    /* Told only now where from, or its events would be gone before we listen. */
+    to = vcpu_test_start(accel, &vcpu_halts_open, NULL, LIMIT,
+                         "-incoming defer");
+    qtest_qmp_assert_success(to->qts, "{ 'execute': 'migrate-incoming',"
+                             " 'arguments': { 'uri': %s } }", uri);
     qtest_qmp_eventwait(to->qts, "RESUME");
     /* It is stuck there, too, which is found out there. */
     vcpu_await_stuck(to, 0, "interrupts-off");
