@@ -304,7 +304,7 @@ static void test_migration(const void *accel)
                              " 'arguments': { 'uri': %s } }", uri);
     qtest_qmp_eventwait(from->qts, "STOP");
     await_migrated(from);
-    /* Told only now where from, or its events would be gone before we listen. */
+    /* Told where from only now, or its events are gone before we listen. */
     to = vcpu_test_start(accel, &vcpu_halts_open, NULL, LIMIT,
                          "-incoming defer");
     qtest_qmp_assert_success(to->qts, "{ 'execute': 'migrate-incoming',"
