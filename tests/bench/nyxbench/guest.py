@@ -26,7 +26,8 @@ LAZY, STRICT = 'iommu.strict=0', 'iommu.strict=1'
 # virtio disks and cards bypass it otherwise.
 INTEL = ('-device', 'intel-iommu,caching-mode=on,device-iotlb=on',
          '-global', 'virtio-device.iommu_platform=on',
-         '-global', 'virtio-pci.disable-legacy=on')
+         '-global', 'virtio-blk-pci.disable-legacy=on',
+         '-global', 'virtio-net-pci.disable-legacy=on')
 CONTENDERS = {
     'q35': ('q35', [], (), []),
     'nyx pass-through': ('nyx-pc', [], (), []),
@@ -127,7 +128,7 @@ def _compare(points, pair, folder, quick):
             guest.prepare()
         for op, work in _works():
             ns = {name: [] for name in pair}
-            for turn in range(3 if quick else 6):
+            for turn in range(3 if quick else 5):
                 for name, guest in guests.items():
                     took = work(guest)
                     if turn:        # the first is to warm up
@@ -143,7 +144,7 @@ def _compare(points, pair, folder, quick):
 
 def _boot(points, folder, quick):
     ns = {name: [] for name in PAIRS[0]}
-    for turn in range(3 if quick else 7):
+    for turn in range(3 if quick else 5):
         for name in ns:
             guest = Guest(name, folder / f'boot{turn}')
             try:
