@@ -86,6 +86,10 @@ VARIANTS = {
     DISK + 'read-only = true\nbus = "nvme"\n':
         (('query-block', {}), lambda a: any(
             b.get('inserted', {}).get('ro') for b in a)),
+    DISK + 'bus = "nvme"\n':
+        (qom('/machine/peripheral/disk0', 'dbcs'), lambda a: a is False),
+    DISK + 'bus = "nvme"\nshadow-doorbells = true\n':
+        (qom('/machine/peripheral/disk0', 'dbcs'), lambda a: a is True),
     DISK + 'id = "x"\nbus = "scsi"\n[[disk]]\ncdrom = true\nbus = "scsi"\n'
     '[boot]\norder = ["x", "disk0"]\nmenu = true\n':
         (qom('/machine/peripheral/disk0', 'bootindex'), lambda a: a == 2),

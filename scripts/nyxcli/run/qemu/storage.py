@@ -56,6 +56,9 @@ class Disks:
         words = {'id': disk['id'],
                  'drive': f'{disk["id"]}-image' if disk['file'] else None,
                  **properties(BY_NAME['disk'], disk, 'disk')}
+        if disk['bus'] == 'nvme':
+            # On in QEMU: said in any case, as drivers of guests fail with it.
+            words['dbcs'] = disk['shadow-doorbells']
         words.update(self._home(disk))
         words['bootindex'] = self._place.boot_index(disk)
         self.arguments += ['-device', option(names[disk['bus']], words)]

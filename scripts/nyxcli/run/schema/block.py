@@ -47,6 +47,10 @@ DISK = Section('disk', 'A disk, or a drive for CDs.', many=True, keys=(
     Key('queues', Whole(1, 64), 'Queues of a virtio disk.',
         default_text="QEMU's", option='disk:num-queues',
         xml='driver@queues', when=('bus', ('virtio',))),
+    Key('shadow-doorbells', Bool(), 'Let the guest submit several requests '
+        'with one exit. With Linux before 6.8, but for 6.6.59 and later 6.6, '
+        'requests then hang when the disk is reset under load.',
+        default=False, when=('bus', ('nvme',))),
     Key('domain', DOMAIN.type, 'Domain that it joins; SCSI disks share a '
         'controller with those of the same domain and thread, SATA disks the '
         "machine's, and USB disks one of theirs.",
