@@ -7,6 +7,7 @@ device's driver let go of it and set it up anew; a mounted file system and a
 configured network interface stay what they are.
 """
 
+import os
 import time
 
 from nyxtest.case import GuestTest, needs_nyx
@@ -30,7 +31,8 @@ class _RootPortTest(GuestTest):
                                f'max-recoveries={cls.max_recoveries}']
         for number, port in enumerate(('rp0', 'rp1'), 1):
             vm.device('nyx-root-port', id=port, chassis=number, slot=number)
-        add_disk(vm, 'nvme', 'nvme0', bus='rp0')
+        # Linux 6.1 loses requests with shadow doorbells: recovery.rst
+        add_disk(vm, 'nvme', 'nvme0', bus='rp0', dbcs='off')
         cls.nic = add_nic(vm, 'e1000e', 'nic0', bus='rp1')
 
     @classmethod
@@ -74,6 +76,48 @@ class _RootPortTest(GuestTest):
         self.await_console('DPC: containment event', before + 1)
         self.await_console(RECOVERED, succeeded + 1)
 
+    def throttle(self, iops):
+        """How many requests the disk does in a second; 0: all it can"""
+        said = self.vm.monitor.command(
+            'human-monitor-command',
+            command_line=f'block_set_io_throttle nvme0 0 0 0 {iops} 0 0')
+        self.assertEqual(said, '')
+
+    def start_readers(self, device):
+        """Read for ever on each processor, several requests at a time."""
+        self.vm.agent.check('touch /run/go')
+        for cpu in range(self.cpus):
+            self.vm.agent.check(
+                f'(while [ -e /run/go ] && taskset {1 << cpu} dd if={device} '
+                'of=/dev/null bs=4M count=1 iflag=direct 2>/dev/null; '
+                f'do echo >>/run/done{cpu}; done; echo >/run/ended{cpu}) '
+                '>/dev/null 2>&1 &')
+
+    def await_reads(self):
+        """Wait until each reader has read twice more."""
+        for cpu in range(self.cpus):
+            path = f'/run/done{cpu}'
+            had = int(self.vm.agent.check(f'touch {path}; wc -l <{path}'))
+            self.vm.agent.wait(f'[ $(wc -l <{path}) -ge {had + 2} ]', SECONDS)
+
+    def check_requests_under_way(self):
+        """What waits in the disk when it is cut off is done thereafter."""
+        device = block_device(self.vm, 'nvme0')
+        self.start_readers(device)
+        self.addCleanup(self.vm.agent.check, 'rm -f /run/go')
+        self.await_reads()
+        self.throttle(5)
+        self.addCleanup(self.throttle, 0)
+        inflight = f'/sys/block/{os.path.basename(device)}/inflight'
+        self.vm.agent.wait(f'[ $(cut -c -8 <{inflight}) -ge 8 ]', SECONDS)
+        self.contain_and_recover('nvme0')
+        self.throttle(0)
+        self.await_reads()
+        self.vm.agent.check('rm /run/go')
+        for cpu in range(self.cpus):
+            self.vm.agent.wait(f'[ -e /run/ended{cpu} ]', SECONDS)
+        self.assertNotRegex(self.vm.console(), r'I/O .*timeout')
+
     def test_containment_is_enabled(self):
         self.assertIn('DPC: enabled', self.vm.console())
 
@@ -93,9 +137,15 @@ class _RootPortTest(GuestTest):
 class ManualTest(_RootPortTest):
     recovery = 'manual'
 
+    def test_requests_under_way(self):
+        self.check_requests_under_way()
+
 
 class AutomaticTest(_RootPortTest):
     recovery = 'auto'
+
+    def test_requests_under_way(self):
+        self.check_requests_under_way()
 
     def test_fault_limit(self):
         """Nobody does anything: faults, containment, recovery, work."""
