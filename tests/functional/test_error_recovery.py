@@ -85,8 +85,8 @@ class LinuxTest(PolicyMonitor, GuestTest):
         vm.device('pvpanic-pci', ['pvpanic_pci'], id='panic')
         vm.device('i6300esb', id='wdt')
         vm.device('nyx-root-port', id='rp', chassis=1, slot=1)
-        # With shadow doorbells QEMU's NVMe now and then misses one after a
-        # reset, and Linux finds that out a minute later.
+        # With shadow doorbells Linux 6.1 loses requests in a reset, and finds
+        # that out a minute later: docs/nyx/recovery.rst.
         add_failing_disk(vm, 'nvme', 'nvme0', bus='rp', serial='nvme0',
                          dbcs='off')
         add_failing_disk(vm, 'virtio-blk-pci', 'vblk0', rerror='report')
