@@ -66,10 +66,6 @@ class _HibernateTest(PowerTest):
         self.assert_no_faults()
 
 
-@needs_nyx
-class OffTest(_HibernateTest):
-    """stage1=none"""
-
     def test_2_off(self):
         """Off by S5, on again: the guest boots anew."""
         vm = self.vm
@@ -84,21 +80,27 @@ class OffTest(_HibernateTest):
         self.assertEqual(vm.agent.run(f'[ -e {MARK} ]').status, 1)
         self.assert_lasted(before, since)
         self.assert_disks_work()
+
+
+@needs_nyx
+class OffTest(_HibernateTest):
+    """stage1=none"""
+
+    def test_3_confined(self):
         self.assert_confined()
 
-    def test_3_recovery(self):
+    def test_4_recovery(self):
         self.assert_recovers()
 
 
-class IntelHibernateTest(_HibernateTest, Stage1Test):
+class _Stage1OffTest(_HibernateTest, Stage1Test):
+    def test_3_stage1(self):
+        self.assert_dma('nvme0', 'translating')
+
+
+class IntelOffTest(_Stage1OffTest):
     kind = 'intel'
 
-    def test_2_stage1(self):
-        self.assert_dma('nvme0', 'translating')
 
-
-class AmdHibernateTest(_HibernateTest, Stage1Test):
+class AmdOffTest(_Stage1OffTest):
     kind = 'amd'
-
-    def test_2_stage1(self):
-        self.assert_dma('nvme0', 'translating')
