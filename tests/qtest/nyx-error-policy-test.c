@@ -459,9 +459,11 @@ static void test_dump_full(void)
     }
     qts = qtest_initf("-M nyx-pc,on-guest-panic=pause-vm,dump=%s,"
                       "dump-memory=on,memory-backend=ram -nodefaults "
-                      "-object memory-backend-ram,id=ram,reserve=off,"
+                      /* A file with holes: nothing is reserved for it. */
+                      "-object memory-backend-file,id=ram,share=on,mem-path=%s,"
                       "size=%" PRIu64 "M -m %" PRIu64 "M -device pvpanic",
-                      folder, (uint64_t)fs.f_bavail * fs.f_frsize / MiB + 1,
+                      folder, g_get_tmp_dir(),
+                      (uint64_t)fs.f_bavail * fs.f_frsize / MiB + 1,
                       (uint64_t)fs.f_bavail * fs.f_frsize / MiB + 1);
     qtest_outb(qts, PVPANIC_PORT, 1);
     event = qtest_qmp_eventwait_ref(qts, "NYX_ERROR_ACTION");

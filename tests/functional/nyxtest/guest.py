@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from .errors import NyxTestError
 
+# Debian's Linux 6.12 takes no CPU that is added under TCG; 6.1 does.
+REFUSED_CPU = 'dmesg | grep -q "Unable to map lapic to logical cpu number"'
 # What a driver may need until it has found its device.
 PROBE_SECONDS = 60
 
