@@ -20,7 +20,7 @@ from .nyxrun import Guest, RunCase
 from .paths import BUILD, GUEST_BUILD
 from .recipefollow import COMMAND_SECONDS, RECIPES, Follower
 from .recipepage import Page
-from .vm import TROUBLE
+from .vm import trouble_in
 
 FOLDER = '/srv/vm'              # where the manual has specs and disks
 RUN_DIR = '/run/nyx'
@@ -182,9 +182,10 @@ class RecipeCase(Follower, RunCase):
     def trouble(self, allowed=()):
         """Lines of all guests' kernels that tell of trouble."""
         lines = [line for path in self.folder.glob('*.console')
-                 for line in path.read_text(errors='replace').splitlines()]
-        return [line for line in lines if TROUBLE.search(line)
-                and not any(text in line for text in allowed)]
+                 for line in trouble_in(path.read_text(errors='replace'),
+                                        allowed)]
+        return [line for line in lines
+                if not any(text in line for text in allowed)]
 
     def assert_no_trouble(self, *allowed):
         """The guests' kernels, but for these texts, reported none.

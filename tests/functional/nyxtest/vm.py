@@ -34,6 +34,18 @@ TROUBLE = re.compile(
 WARNING = re.compile(r'-+\[ cut here \]-+.*?-+\[ end trace \w+ \]-+', re.S)
 
 
+def trouble_in(console, allowed=()):
+    """Lines that tell of a kernel in trouble.
+
+    A warning with its trace is left out if it has an allowed text.
+    """
+    for warning in WARNING.findall(console):
+        if any(words in warning for words in allowed):
+            console = console.replace(warning, '')
+    return [line.strip() for line in console.splitlines()
+            if TROUBLE.search(line)]
+
+
 def machine_name():
     return os.environ.get('MACHINE', 'nyx-pc')
 
@@ -199,16 +211,8 @@ class VM:
             if path.exists() else ''
 
     def trouble(self, allowed=()):
-        """Lines of the console that tell of a kernel in trouble.
-
-        A warning with its trace is left out if it has an allowed text.
-        """
-        text = self.console()
-        for warning in WARNING.findall(text):
-            if any(words in warning for words in allowed):
-                text = text.replace(warning, '')
-        return [line.strip() for line in text.splitlines()
-                if TROUBLE.search(line)]
+        """Lines of the console that tell of a kernel in trouble."""
+        return trouble_in(self.console(), allowed)
 
     def running(self):
         return self._process is not None and self._process.poll() is None
