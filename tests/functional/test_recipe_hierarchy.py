@@ -23,7 +23,7 @@ def have(program):
 class HierarchyTest(RecipeCase):
     recipe = 'hierarchy'
     modules = 'nvme', 'e1000e'
-    append = 'memmap=4M$0x1c000000'
+    append = 'memmap=4M$0x08000000'
 
     def pcrs(self):
         values = self.guest().agent.check(
