@@ -18,7 +18,7 @@ from .case import needs_nyx
 from .cli import NYX, PYTHON, SECONDS
 from .image import guest_image
 from .paths import LOGS, QEMU, ROOT
-from .vm import BOOT_SECONDS, KERNEL_ARGUMENTS, TROUBLE
+from .vm import BOOT_SECONDS, KERNEL_ARGUMENTS, trouble_in
 
 EXAMPLES = ROOT / 'docs' / 'nyx' / 'examples'
 
@@ -56,8 +56,7 @@ class Guest:
         return self.console_path.read_bytes().decode(errors='replace')
 
     def trouble(self):
-        return [line for line in self.console().splitlines()
-                if TROUBLE.search(line)]
+        return trouble_in(self.console())
 
     def domain_of(self, device):
         return self.qmp('query-nyx-devices', device=device)[0]['domain']
