@@ -45,7 +45,7 @@ class QmpMonitor:
         try:
             self._connect(path)
         except NyxError:
-            self._loop.close()
+            self.close()
             raise
 
     def _connect(self, path):
@@ -59,7 +59,8 @@ class QmpMonitor:
                 f'{self.name} has not answered on {path} for '
                 f'{CONNECT_SECONDS} s; another program keeps that socket '
                 'busy, or QEMU hangs.') from None
-        except (QMPError, OSError, EOFError) as err:
+        # qemu.qmp asserts that nobody ends just when it has answered.
+        except (QMPError, OSError, EOFError, AssertionError) as err:
             cause = err
             while cause.__cause__ or cause.__context__:
                 cause = cause.__cause__ or cause.__context__

@@ -46,16 +46,18 @@ class Vm:
     def events(self, timeout=None):
         """Events as they come, for so many seconds (None: without end).
 
-        With a QMP socket also those that came since it was connected. Gone if
-        the VM ends.
+        With a QMP socket also those that came since it was connected. Ends in
+        time also while events keep coming. Gone if the VM ends.
         """
         limit = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = None if limit is None else max(0, limit - time.monotonic())
+        left = timeout
+        while left is None or left >= 0:
             event = self._monitor.event(left)
             if event is None:
                 return
             yield event
+            if limit is not None:
+                left = limit - time.monotonic()
 
     def close(self):
         self._monitor.close()

@@ -270,6 +270,30 @@ class FindTest(CliCase):
         self.assertRegex(error, r'^nyx: .*\n$')
         self.assertIn('web', error)
 
+    def test_goes_away_when_found(self):
+        """The VM ends when it has just let nyx in."""
+        path = self.run_dir / 'web' / 'qmp.sock'
+        path.parent.mkdir()
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(path))
+            sock.listen()
+            sock.settimeout(0.1)
+            waiting = self.popen('devices', 'web')
+            while waiting.poll() is None:
+                try:
+                    client, _ = sock.accept()
+                except TimeoutError:
+                    continue        # it may have ended
+                client.sendall(b'{"QMP": {"version": {}, "capabilities": []}}'
+                               b'\n{"return": {}, "id": "__qmp#00001"}\n')
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(4096):
+                    pass
+                client.close()
+        _, error = waiting.communicate(timeout=60)
+        self.assertEqual(waiting.returncode, 1)
+        self.assertRegex(error, r'^nyx: web .*\n$')
+
 
 class WordsTest(CliCase):
     """Help and errors of the command line."""

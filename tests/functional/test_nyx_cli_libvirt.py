@@ -150,19 +150,21 @@ class LibvirtTest(unittest.TestCase):
 
     def test_events(self):
         """Those that come together are told of together."""
-        following = subprocess.Popen(
-            [*USER, PYTHON, str(NYX), 'faults', 'lvweb', '--follow', '--json',
-             '--seconds', '15'], env=self.environment(), cwd=self.folder,
-            text=True, stdout=subprocess.PIPE)
-        self.addCleanup(following.communicate)
+        path = self.folder / 'events'
+        with path.open('w') as out:
+            following = subprocess.Popen(
+                [*USER, PYTHON, str(NYX), 'faults', 'lvweb', '--follow',
+                 '--json', '--seconds', '15'], env=self.environment(),
+                cwd=self.folder, stdout=out)
+        self.addCleanup(following.wait)
         self.addCleanup(following.kill)
         # When virsh has begun to listen cannot be seen: repeat the drill.
         while following.poll() is None:
             self.qmp('nyx-quarantine-device', device='rogue')
             self.qmp('nyx-recover-device', device='rogue', force=True)
-        out, _ = following.communicate(timeout=SECONDS)
+        self.assertEqual(following.returncode, 0)
         states = [json.loads(line)['data']['new']
-                  for line in out.splitlines()]
+                  for line in path.read_text().splitlines()]
         self.assertGreater(len(states), 3)
         for state, then in zip(states, states[1:]):
             self.assertEqual(then, {

@@ -6,12 +6,15 @@ import fcntl
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import unittest
+from pathlib import Path
 
 from nyxtest.cli import SECONDS
 from nyxtest.nyxrun import RunCase
@@ -269,3 +272,39 @@ class LifeTest(RunCase):
             vnc.connect(f'{self.run_dir}/vnc')
             self.assertEqual(vnc.recv(3), b'RFB')
         self.assertTrue(QEMU.exists())
+
+
+class SignalsTest(unittest.TestCase):
+    """What asks nyx run to end is never overlooked."""
+
+    def await_sleep(self, thread):
+        """Until a thread is in a system call that waits."""
+        syscall = Path(f'/proc/self/task/{thread.native_id}/syscall')
+        limit = time.monotonic() + SECONDS
+        while syscall.read_text().split()[0] in ('running', '-1'):
+            self.assertLess(time.monotonic(), limit)
+
+    def test_comes_when_python_cannot_run_its_handler(self):
+        # pylint: disable=import-error,import-outside-toplevel
+        from nyxcli.run.signals import Signals
+        ended = threading.Event()
+        other = threading.Thread(target=ended.wait)
+        main = threading.current_thread()
+
+        def send():
+            self.await_sleep(main)
+            # A thread that is not the main one takes it, so the main one is
+            # not woken up, as if it had come just before it fell asleep.
+            signal.pthread_kill(other.ident, signal.SIGINT)
+        sender = threading.Thread(target=send)
+        other.start()
+        self.addCleanup(other.join)
+        self.addCleanup(ended.set)
+        with Signals() as signals:
+            signals.only_note()
+            sender.start()
+            readable, _, _ = select.select([signals], [], [], 20)
+            sender.join()
+            self.assertEqual(readable, [signals])
+            signals.clear()
+            self.assertEqual(select.select([signals], [], [], 0)[0], [])

@@ -30,7 +30,7 @@ from .paths import LOGS, QEMU
 from .vm import machine_name
 
 FOLDER = Path(__file__).resolve().parents[1]
-CLASS_SECONDS = 600
+CLASS_SECONDS = 600         # the worker itself gives up earlier
 JOBS = 2
 MAX_AGAIN = 4
 

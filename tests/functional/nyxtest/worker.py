@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Copyright (c) 2026 Nyx contributors
-"""Run the tests of one class; write one line of JSON for each to a file."""
+"""Run the tests of one class; write one line of JSON for each to a file.
+
+A test that hangs is stopped where it hangs: it fails with a traceback that
+shows what it waited for, its cleanups end what it began, and the class ends.
+"""
 
 import importlib
 import json
+import signal
 import sys
 import time
 import traceback
 import unittest
+
+# A class has this many seconds, then each cleanup of what hangs has so many.
+CLASS_SECONDS = 540
+CLEANUP_SECONDS = 30
 
 
 class JsonResult(unittest.TestResult):
@@ -56,12 +65,26 @@ class JsonResult(unittest.TestResult):
         self._write(test, 'skipped', reason)
 
 
+def limit_time(result):
+    """From now on, what hangs for too long gets an exception."""
+
+    def too_long(*_):
+        result.stop()
+        signal.alarm(CLEANUP_SECONDS)
+        raise TimeoutError(f'its class took more than {CLASS_SECONDS} s')
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(CLASS_SECONDS)
+
+
 def main():
     module_name, class_name, result_name = sys.argv[1:]
     tests = getattr(importlib.import_module(module_name), class_name)
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(tests)
     with open(result_name, 'w', encoding='utf-8') as file:
-        suite.run(JsonResult(file))
+        result = JsonResult(file)
+        limit_time(result)
+        suite.run(result)
+        signal.alarm(0)
 
 
 if __name__ == '__main__':
