@@ -8,7 +8,8 @@
  * Invariants:
  * - An entry is one word and changes by one store, so a reader sees the old or
  *   the new one.  A table is complete before the store that publishes it.
- * - A published table holds at least one leaf below it.
+ * - A published table holds at least one leaf below it, but for what
+ *   nyx_page_table_wipe() leaves.
  * - The figures of a table are those of everything below it, itself included,
  *   so that a whole subtree is judged and dropped without looking into it.
  */
@@ -440,10 +441,11 @@ static uint64_t leaf_split(uint64_t leaf, unsigned level)
     return entry_of_table(child);
 }
 
-static void table_clear(NyxTable *table, uint64_t first, uint64_t last);
+static void table_clear(NyxTable *table, uint64_t first, uint64_t last,
+                        bool keep);
 
 /* What the entry becomes when part of what it spans goes; it does so already */
-static uint64_t entry_clear_part(NyxStep *step, unsigned level)
+static uint64_t entry_clear_part(NyxStep *step, unsigned level, bool keep)
 {
     uint64_t entry = *step->entry;
 
@@ -451,11 +453,13 @@ static uint64_t entry_clear_part(NyxStep *step, unsigned level)
         entry = leaf_split(entry, level);
         qatomic_store_release(step->entry, entry);
     }
-    table_clear(entry_table(entry), step->first, step->last);
-    return entry_table(entry)->figures.pages ? entry : 0;
+    table_clear(entry_table(entry), step->first, step->last, keep);
+    return keep || entry_table(entry)->figures.pages ? entry : 0;
 }
 
-static void table_clear(NyxTable *table, uint64_t first, uint64_t last)
+/* @keep: tables that are partly in the range, though they are empty now */
+static void table_clear(NyxTable *table, uint64_t first, uint64_t last,
+                        bool keep)
 {
     FOR_EACH_STEP(step, table, first, last) {
         NyxFigures before = entry_figures(*step.entry, table->level);
@@ -465,7 +469,7 @@ static void table_clear(NyxTable *table, uint64_t first, uint64_t last)
         if (!*step.entry) {
             continue;
         }
-        entry = step.whole ? 0 : entry_clear_part(&step, table->level);
+        entry = step.whole ? 0 : entry_clear_part(&step, table->level, keep);
         after = entry_figures(entry, table->level);
         figures_sub(&table->figures, &before);
         figures_add(&table->figures, &after);
@@ -478,12 +482,13 @@ static void table_clear(NyxTable *table, uint64_t first, uint64_t last)
     }
 }
 
-static void root_clear(NyxPageTable *pt, uint64_t first, uint64_t last)
+static void root_clear(NyxPageTable *pt, uint64_t first, uint64_t last,
+                       bool keep)
 {
     uint64_t root = pt->root;
 
-    table_clear(entry_table(root), first, last);
-    if (!entry_table(root)->figures.pages) {
+    table_clear(entry_table(root), first, last, keep);
+    if (!keep && !entry_table(root)->figures.pages) {
         qatomic_set(&pt->root, 0);
         entry_retire(root);
     }
@@ -505,7 +510,7 @@ int nyx_page_table_unmap(NyxPageTable *pt, uint64_t first, uint64_t last)
     if (!pt->root || !table_is_full(entry_table(pt->root), first, last)) {
         return -ENOENT;
     }
-    root_clear(pt, first, last);
+    root_clear(pt, first, last, false);
     return 0;
 }
 
@@ -515,7 +520,36 @@ void nyx_page_table_clear(NyxPageTable *pt, uint64_t first, uint64_t last)
         return;
     }
     root_clear(pt, first & ~(NYX_PAGE_SIZE - 1),
-               MIN(last, NYX_IOVA_LAST) | (NYX_PAGE_SIZE - 1));
+               MIN(last, NYX_IOVA_LAST) | (NYX_PAGE_SIZE - 1), false);
+}
+
+static void path_wipe(NyxPageTable *pt, const NyxPath *path)
+{
+    int64_t gone = 0;
+
+    for (unsigned i = 0; i < path->n; i++) {
+        if (path->entry[i]) {
+            qatomic_set(&path->entry[i], 0);
+            gone++;
+        }
+    }
+    path_changed(pt, path, -gone);
+}
+
+void nyx_page_table_wipe(NyxPageTable *pt, uint64_t first, uint64_t last)
+{
+    NyxPath path;
+
+    if (first > last || first > NYX_IOVA_LAST || !pt->root) {
+        return;
+    }
+    first &= ~(NYX_PAGE_SIZE - 1);
+    last = MIN(last, NYX_IOVA_LAST) | (NYX_PAGE_SIZE - 1);
+    if (path_find(pt, first, last, &path)) {
+        path_wipe(pt, &path);
+    } else {
+        root_clear(pt, first, last, true);
+    }
 }
 
 bool nyx_page_table_lookup(NyxPageTable *pt, uint64_t iova,

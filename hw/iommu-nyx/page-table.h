@@ -15,7 +15,7 @@
  * critical section; they see each leaf either before or after a change,
  * never in between, and what a change does not name they see unchanged all
  * along.  Of a range of several leaves they may see a part changed.  Tables
- * that become empty are freed after a grace period.
+ * that go are freed after a grace period.
  */
 
 #ifndef HW_IOMMU_NYX_PAGE_TABLE_H
@@ -94,6 +94,14 @@ int nyx_page_table_unmap(NyxPageTable *pt, uint64_t first, uint64_t last);
  * as a whole.  first <= last, or nothing happens.
  */
 void nyx_page_table_clear(NyxPageTable *pt, uint64_t first, uint64_t last);
+
+/*
+ * The same, for ranges that are soon mapped again: tables stay that the range
+ * holds a part of, though nothing is left in them, and the root.  They go when
+ * a range holds all that they span.  Until then nyx_page_table_map() takes them
+ * for mapped where a larger leaf would go: wipe a range before it is mapped.
+ */
+void nyx_page_table_wipe(NyxPageTable *pt, uint64_t first, uint64_t last);
 
 /*
  * RCU read side, any thread.  @iova: any 64-bit address, aligned or not.

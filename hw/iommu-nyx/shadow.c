@@ -78,7 +78,7 @@ void nyx_shadow_fill(NyxShadow *shadow, uint64_t generation, uint64_t iova,
         return;
     }
     perm = (t->perm & IOMMU_RW) | known_perm(shadow->table, iova, t);
-    nyx_page_table_clear(shadow->table, first, last);
+    nyx_page_table_wipe(shadow->table, first, last);
     nyx_page_table_map(shadow->table, first, last, t->gpa, perm);
     if (nyx_page_table_table_bytes(shadow->table) > NYX_SHADOW_BYTES_MAX) {
         begin_anew(shadow);
@@ -92,8 +92,12 @@ void nyx_shadow_forget(NyxShadow *shadow, uint64_t first, uint64_t last)
         begin_anew(shadow);
         return;
     }
-    /* The table before the generation: see nyx_iotlb_fill(). */
-    nyx_page_table_clear(shadow->table, first, last);
+    /*
+     * Guests use the same addresses again and again: tables that were freed
+     * and made anew each time would cost RCU's thread the BQL.
+     * The table before the generation: see nyx_iotlb_fill().
+     */
+    nyx_page_table_wipe(shadow->table, first, last);
     begin_generation(shadow);
 }
 

@@ -27,6 +27,7 @@ typedef struct Model {
     NyxRandom random;
     NyxPageTable *pt;
     bool large_pages;
+    bool wipe;                  /* as nyx_page_table_wipe() is meant */
     GArray *runs;
     uint64_t bytes;             /* mapped */
     guint visited;
@@ -273,6 +274,10 @@ static void random_map(Model *m)
     int expected = 0, result;
 
     random_range(m, &run.first, &run.last);
+    if (m->wipe) {
+        nyx_page_table_wipe(m->pt, run.first, run.last);
+        oracle_clear(m, run.first, run.last);
+    }
     run.gpa = random_gpa(m, run.first, run.last);
     if (nyx_random_below(&m->random, 100) == 0) {
         run.gpa |= PAGE / 2;
@@ -301,9 +306,14 @@ static void random_take_away(Model *m, bool clear)
 
     random_range(m, &first, &last);
     if (clear) {
-        nyx_page_table_clear(m->pt,
-                             first + nyx_random_below(&m->random, PAGE / 2),
-                             last - nyx_random_below(&m->random, PAGE / 2));
+        uint64_t from = first + nyx_random_below(&m->random, PAGE / 2);
+        uint64_t to = last - nyx_random_below(&m->random, PAGE / 2);
+
+        if (m->wipe) {
+            nyx_page_table_wipe(m->pt, from, to);
+        } else {
+            nyx_page_table_clear(m->pt, from, to);
+        }
     } else {
         expected = oracle_is_full(m, first, last) ? 0 : -ENOENT;
         result = nyx_page_table_unmap(m->pt, first, last);
@@ -334,17 +344,23 @@ static void random_operation(Model *m)
         compare_all(m);
     }
     g_assert_cmpuint(nyx_page_table_mapped_bytes(m->pt), ==, m->bytes);
-    g_assert_true(!m->bytes == !nyx_page_table_table_bytes(m->pt));
+    g_assert_true(m->wipe ||
+                  !m->bytes == !nyx_page_table_table_bytes(m->pt));
 }
 
-static void test_random(gconstpointer large_pages)
+#define SMALL_LEAVES    1
+#define WIPE            2
+
+static void test_random(gconstpointer data)
 {
+    int variant = GPOINTER_TO_INT(data);
     Model m = {
         .random = nyx_random_start(),
-        .large_pages = GPOINTER_TO_INT(large_pages),
+        .large_pages = !(variant & SMALL_LEAVES),
+        .wipe = variant & WIPE,
         .runs = g_array_new(false, false, sizeof(Run)),
     };
-    unsigned operations = large_pages ? OPERATIONS : OPERATIONS / 4;
+    unsigned operations = variant ? OPERATIONS / 4 : OPERATIONS;
 
     m.pt = nyx_page_table_new(m.large_pages);
     for (unsigned i = 0; i < operations; i++) {
@@ -356,8 +372,8 @@ static void test_random(gconstpointer large_pages)
                    "%u runs, %" PRIu64 " leaves at the end", operations,
                    m.done[1], m.done[0], m.done[3], m.done[2], m.runs->len,
                    nyx_page_table_leaves(m.pt));
-    /* Else the sequence tests little */
-    for (int i = 0; i < 4; i++) {
+    /* Else the sequence tests little; nothing is in the way of what wipes. */
+    for (int i = m.wipe; i < 4; i++) {
         g_assert_cmpuint(m.done[i], >, operations / 50);
     }
     while (m.runs->len) {
@@ -366,7 +382,8 @@ static void test_random(gconstpointer large_pages)
         g_assert_cmpint(nyx_page_table_unmap(m.pt, run.first, run.last), ==, 0);
         oracle_clear(&m, run.first, run.last);
     }
-    g_assert_cmpuint(nyx_page_table_table_bytes(m.pt), ==, 0);
+    g_assert_cmpuint(nyx_page_table_mapped_bytes(m.pt), ==, 0);
+    g_assert_true(m.wipe || !nyx_page_table_table_bytes(m.pt));
     free_and_check(m.pt);
     g_array_free(m.runs, true);
 }
@@ -374,9 +391,10 @@ static void test_random(gconstpointer large_pages)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_data_func("/nyx/page-table/random", GINT_TO_POINTER(true),
-                         test_random);
+    g_test_add_data_func("/nyx/page-table/random", NULL, test_random);
     g_test_add_data_func("/nyx/page-table/random-small-leaves",
-                         GINT_TO_POINTER(false), test_random);
+                         GINT_TO_POINTER(SMALL_LEAVES), test_random);
+    g_test_add_data_func("/nyx/page-table/random-wipe", GINT_TO_POINTER(WIPE),
+                         test_random);
     return g_test_run();
 }

@@ -308,6 +308,41 @@ static void test_table_limit(void)
     free_and_check(pt);
 }
 
+/* Tables outlive their leaves, until a range holds all that they span. */
+static void test_wipe(void)
+{
+    NyxPageTable *pt = nyx_page_table_new(true);
+
+    nyx_page_table_wipe(pt, 0, UINT64_MAX);
+    map_ok(pt, 2 * MiB, PAGE, 0, IOMMU_RW);
+    map_ok(pt, 2 * MiB + 8 * PAGE, 2 * PAGE, 0, IOMMU_RW);
+    nyx_page_table_wipe(pt, 2 * MiB, 3 * MiB - 1);
+    check_unmapped(pt, 2 * MiB);
+    check_unmapped(pt, 2 * MiB + 9 * PAGE);
+    g_assert_cmpuint(nyx_page_table_mapped_bytes(pt), ==, 0);
+    g_assert_cmpuint(nyx_page_table_leaves(pt), ==, 0);
+    g_assert_cmpuint(tables(pt), ==, 4);
+    g_assert_true(nyx_page_table_foreach(pt, visit_never, NULL));
+    map_ok(pt, 2 * MiB + PAGE, PAGE, 0, IOMMU_RO);
+    g_assert_cmpuint(tables(pt), ==, 4);
+
+    /* In the way of a larger leaf, empty or not */
+    nyx_page_table_wipe(pt, 2 * MiB, 4 * MiB - PAGE - 1);
+    g_assert_cmpint(nyx_page_table_map(pt, 2 * MiB, 4 * MiB - 1, 0, IOMMU_RW),
+                    ==, -EEXIST);
+    nyx_page_table_wipe(pt, 2 * MiB, 4 * MiB - 1);
+    g_assert_cmpuint(tables(pt), ==, 3);
+    map_ok(pt, 2 * MiB, 2 * MiB, 0, IOMMU_RW);
+    /* A part of a leaf */
+    nyx_page_table_wipe(pt, 3 * MiB, UINT64_MAX);
+    check_mapped(pt, 3 * MiB - 1, MiB - 1, PAGE, IOMMU_RW);
+    check_unmapped(pt, 3 * MiB);
+    nyx_page_table_wipe(pt, 3 * MiB - 1, 2 * MiB);
+    check_mapped(pt, 2 * MiB, 0, PAGE, IOMMU_RW);
+    nyx_page_table_wipe(pt, NYX_IOVA_LAST + 1, UINT64_MAX);
+    free_and_check(pt);
+}
+
 static bool visit_count_to(uint64_t first, uint64_t last, uint64_t gpa,
                            IOMMUAccessFlags perm, void *opaque)
 {
@@ -366,6 +401,7 @@ int main(int argc, char **argv)
     g_test_add_func("/nyx/page-table/ends", test_ends);
     g_test_add_func("/nyx/page-table/errors", test_errors);
     g_test_add_func("/nyx/page-table/table-limit", test_table_limit);
+    g_test_add_func("/nyx/page-table/wipe", test_wipe);
     g_test_add_func("/nyx/page-table/foreach", test_foreach);
     g_test_add_func("/nyx/page-table/free-full", test_free_full);
     return g_test_run();

@@ -112,6 +112,31 @@ static void test_forget(void)
     nyx_shadow_destroy(&shadow);
 }
 
+/* A guest that uses an address again and again has its tables made once. */
+static void test_tables_stay(void)
+{
+    NyxShadow shadow;
+    uint64_t tables;
+
+    nyx_shadow_init(&shadow);
+    fill(&shadow, 0x5000, 0x9000, PAGE, IOMMU_RW);
+    tables = nyx_page_table_table_bytes(shadow.table);
+    nyx_shadow_forget(&shadow, 0x5000, 0x5fff);
+    g_assert_cmpuint(nyx_page_table_mapped_bytes(shadow.table), ==, 0);
+    g_assert_cmpuint(nyx_page_table_table_bytes(shadow.table), ==, tables);
+    fill(&shadow, 0x5000, 0x9000, PAGE, IOMMU_RW);
+    g_assert_cmpuint(nyx_page_table_table_bytes(shadow.table), ==, tables);
+    nyx_shadow_forget_all(&shadow);
+    g_assert_cmpuint(nyx_page_table_table_bytes(shadow.table), ==, 0);
+
+    /* A leaf of 2 MiB takes the place of an empty table. */
+    fill(&shadow, 0x5000, 0x9000, PAGE, IOMMU_RW);
+    nyx_shadow_forget(&shadow, 0x5000, 0x5fff);
+    fill(&shadow, 0x5000, GiB, 2 * MiB, IOMMU_RW);
+    g_assert_cmpuint(nyx_page_table_leaves(shadow.table), ==, 1);
+    nyx_shadow_destroy(&shadow);
+}
+
 /* What was asked before something was taken back is not kept. */
 static void test_late_fill(void)
 {
@@ -258,6 +283,7 @@ int main(int argc, char **argv)
     g_test_add_func("/nyx/shadow/permissions-add-up", test_permissions_add_up);
     g_test_add_func("/nyx/shadow/sizes", test_sizes);
     g_test_add_func("/nyx/shadow/forget", test_forget);
+    g_test_add_func("/nyx/shadow/tables-stay", test_tables_stay);
     g_test_add_func("/nyx/shadow/late-fill", test_late_fill);
     g_test_add_func("/nyx/shadow/nothing", test_nothing);
     g_test_add_func("/nyx/shadow/memory", test_memory);
