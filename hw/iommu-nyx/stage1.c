@@ -15,6 +15,7 @@
 #include "mirror.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/main-loop.h"
 #include "stage1.h"
 #include "trace.h"
 
@@ -54,7 +55,7 @@ static void stop_listening(NyxStage1Link *s)
     if (s->notifies) {
         memory_region_unregister_iommu_notifier(MEMORY_REGION(s->mr),
                                                 &s->unmapped);
-        s->notifies = false;
+        qatomic_set(&s->notifies, false);
     }
     if (s->notifies_device_iotlb) {
         memory_region_unregister_iommu_notifier(MEMORY_REGION(s->mr),
@@ -75,9 +76,14 @@ static bool start_listening(NyxStage1Link *s, IOMMUMemoryRegion *mr,
     iommu_notifier_init(&s->unmapped, stage1_notify,
                         IOMMU_NOTIFIER_UNMAP | (flags & IOMMU_NOTIFIER_MAP),
                         0, LAST_ADDRESS, 0);
-    s->notifies = !memory_region_register_iommu_notifier(MEMORY_REGION(mr),
-                                                         &s->unmapped, errp);
-    if (s->notifies && (flags & IOMMU_NOTIFIER_DEVIOTLB_UNMAP)) {
+    if (memory_region_register_iommu_notifier(MEMORY_REGION(mr), &s->unmapped,
+                                              errp)) {
+        return false;
+    }
+    /* What DMA found before may have gone without a word: its generation ends. */
+    nyx_shadow_forget_all(&s->shadow);
+    qatomic_store_release(&s->notifies, true);
+    if (flags & IOMMU_NOTIFIER_DEVIOTLB_UNMAP) {
         /* If there is none, its plain invalidations have to do. */
         iommu_notifier_init(&s->device_iotlb, stage1_notify_device_iotlb,
                             IOMMU_NOTIFIER_DEVIOTLB_UNMAP, 0, LAST_ADDRESS, 0);
@@ -85,7 +91,36 @@ static bool start_listening(NyxStage1Link *s, IOMMUMemoryRegion *mr,
             !memory_region_register_iommu_notifier(MEMORY_REGION(mr),
                                                    &s->device_iotlb, NULL);
     }
-    return s->notifies;
+    return true;
+}
+
+/*
+ * The first DMA that asks stage 1 has the endpoint listen from then on: to tell
+ * an endpoint of each invalidation costs VT-d some 70 ns, as it looks for its
+ * domain in the guest's tables, and ports and most of the chipset never do DMA.
+ */
+static void listen_bh(void *opaque)
+{
+    NyxEndpoint *ep = opaque;
+    NyxStage1Link *s = &ep->stage1;
+
+    if (s->mr && !s->notifies) {
+        start_listening(s, s->mr, IOMMU_NOTIFIER_NONE, NULL);
+    }
+    object_unref(ep);
+}
+
+void nyx_stage1_keep(NyxEndpoint *ep, uint64_t generation, hwaddr iova,
+                     const NyxTranslation *t)
+{
+    NyxStage1Link *s = &ep->stage1;
+
+    if (likely(qatomic_load_acquire(&s->notifies))) {
+        nyx_shadow_fill(&s->shadow, generation, iova, t);
+    } else if (!qatomic_read(&s->asked) && !qatomic_xchg(&s->asked, true)) {
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), listen_bh,
+                                object_ref(ep));
+    }
 }
 
 bool nyx_stage1_listen(NyxEndpoint *ep, IOMMUNotifierFlag flags, Error **errp)
@@ -116,10 +151,6 @@ void nyx_stage1_replay(NyxEndpoint *ep)
 
 /* On and off */
 
-/*
- * Without UNMAP notifications (VT-d with snoop-control=on has none) nothing is
- * cached, and every DMA asks stage 1.
- */
 static void begin_translation(NyxEndpoint *ep, IOMMUMemoryRegion *mr)
 {
     NyxStage1Link *s = &ep->stage1;
@@ -127,15 +158,12 @@ static void begin_translation(NyxEndpoint *ep, IOMMUMemoryRegion *mr)
     Error *local_err = NULL;
 
     assert(!memory_region_iommu_attrs_to_index(mr, MEMTXATTRS_UNSPECIFIED));
-    if (!start_listening(s, mr, wanted, &local_err)) {
-        if (wanted) {
-            error_reportf_err(local_err, "nyx-iommu: stage 1 cannot tell the "
-                              "device's backend of its mappings: ");
-        } else {
-            error_free(local_err);
-        }
+    if (wanted && !start_listening(s, mr, wanted, &local_err)) {
+        error_reportf_err(local_err, "nyx-iommu: stage 1 cannot tell the "
+                          "device's backend of its mappings: ");
     }
     nyx_shadow_forget_all(&s->shadow);
+    qatomic_set(&s->asked, false);
     qatomic_rcu_set(&s->mr, mr);
     nyx_endpoint_update_cached(ep);
     nyx_endpoint_update_view(ep);

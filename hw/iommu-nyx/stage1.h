@@ -46,8 +46,9 @@ typedef struct NyxStage1Link {
     IOMMUMemoryRegion *mr;      /* atomic; NULL: stage 1 lets pass */
     IOMMUNotifier unmapped;     /* and mapped, if a backend wants to know */
     IOMMUNotifier device_iotlb;
-    bool notifies;              /* @unmapped is registered */
+    bool notifies;              /* atomic; @unmapped is registered */
     bool notifies_device_iotlb;
+    bool asked;                 /* atomic; DMA has had it registered */
     NyxShadow shadow;           /* both stages; in use only if @notifies */
 } NyxStage1Link;
 
@@ -67,6 +68,15 @@ void nyx_stage1_bridge_gone(NyxIommu *iommu, PCIDevice *dev);
  * Errors are stage 1's: what it lacks, or how it has to be set up.
  */
 bool nyx_stage1_listen(NyxEndpoint *ep, IOMMUNotifierFlag flags, Error **errp);
+
+/*
+ * DMA has asked both stages, and found @t: keep it, as nyx_shadow_fill() does.
+ * Without UNMAP notifications (VT-d with snoop-control=on has none, and others
+ * have them from soon after the first DMA) nothing is kept, and every DMA asks
+ * stage 1.  Any thread.
+ */
+void nyx_stage1_keep(NyxEndpoint *ep, uint64_t generation, hwaddr iova,
+                     const NyxTranslation *t);
 
 /* Send what stage 1 maps, cut to what stage 2 allows, to nyx_mirror_map(). */
 void nyx_stage1_replay(NyxEndpoint *ep);

@@ -274,8 +274,8 @@ static IOMMUTLBEntry ask_both(NyxEndpoint *ep, const Way *way, hwaddr iova,
         return refuse_stage2(ep, iova, address, flag, index);
     }
     both = join(&first, address, &second);
-    if (ep->stage1.notifies && !inner) {
-        nyx_shadow_fill(&ep->stage1.shadow, way->generation, iova, &both);
+    if (!inner) {
+        nyx_stage1_keep(ep, way->generation, iova, &both);
     }
     return final(ep, way->domain, iova, &both);
 }
