@@ -80,7 +80,7 @@ static bool start_listening(NyxStage1Link *s, IOMMUMemoryRegion *mr,
                                               errp)) {
         return false;
     }
-    /* What DMA found before may have gone without a word: its generation ends. */
+    /* What DMA found before may have gone without a word: it is not kept. */
     nyx_shadow_forget_all(&s->shadow);
     qatomic_store_release(&s->notifies, true);
     if (flags & IOMMU_NOTIFIER_DEVIOTLB_UNMAP) {

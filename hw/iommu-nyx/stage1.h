@@ -59,7 +59,7 @@ void nyx_stage1_unlink(NyxEndpoint *ep);
 /*
  * @dev has been unrealized.  If it is a bridge: QEMU's models keep, for ever,
  * the bus of each requester that they have seen, and ask it for its number; but
- * it is part of the bridge.  So that one's memory stays, if all else of it goes.
+ * it is part of the bridge.  So its memory stays, if all else of it goes.
  */
 void nyx_stage1_bridge_gone(NyxIommu *iommu, PCIDevice *dev);
 
