@@ -112,6 +112,17 @@ static void nyx_domain_set_irq_coalescing(Object *obj, Visitor *v,
     NYX_DOMAIN(obj)->irq_coalescing = us;
 }
 
+static bool nyx_domain_get_batch_invalidation(Object *obj, Error **errp)
+{
+    return NYX_DOMAIN(obj)->batch_invalidation;
+}
+
+static void nyx_domain_set_batch_invalidation(Object *obj, bool value,
+                                              Error **errp)
+{
+    NYX_DOMAIN(obj)->batch_invalidation = value;
+}
+
 static NyxPolicyOverride *nyx_domain_policy_override(Object *obj)
 {
     return &NYX_DOMAIN(obj)->policy;
@@ -168,5 +179,11 @@ void nyx_domain_add_class_properties(ObjectClass *oc)
     object_class_property_set_description(oc, "irq-coalescing",
         "Microseconds in which equal interrupts of a device become one "
         "(default: 0, off)");
+    object_class_property_add_bool(oc, "batch-invalidation",
+                                   nyx_domain_get_batch_invalidation,
+                                   nyx_domain_set_batch_invalidation);
+    object_class_property_set_description(oc, "batch-invalidation",
+        "Take what the guest's IOMMU takes back out of the tables together, "
+        "when a device next asks (default: off)");
     nyx_policy_add_class_properties(oc, &nyx_domain_policy_owner);
 }

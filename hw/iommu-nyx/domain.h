@@ -38,6 +38,7 @@ struct NyxDomain {
     bool large_pages;
     bool contained;             /* no backend process gets guest RAM */
     uint32_t irq_coalescing;    /* microseconds; 0: off */
+    bool batch_invalidation;    /* of what stage 1 takes back */
     NyxPolicyOverride policy;
 
     /* NULL while there is no machine yet; then its kind cannot change */

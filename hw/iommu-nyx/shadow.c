@@ -19,6 +19,7 @@ void nyx_shadow_init(NyxShadow *shadow)
     qemu_mutex_init(&shadow->lock);
     shadow->table = nyx_page_table_new(true);
     shadow->generation = nyx_iotlb_next_generation();
+    shadow->deferred = 0;
 }
 
 void nyx_shadow_destroy(NyxShadow *shadow)
@@ -27,8 +28,22 @@ void nyx_shadow_destroy(NyxShadow *shadow)
     qemu_mutex_destroy(&shadow->lock);
 }
 
+/* Under @lock. */
+static void take_out_deferred(NyxShadow *shadow)
+{
+    for (unsigned i = 0; i < shadow->deferred; i++) {
+        nyx_page_table_wipe(shadow->table, shadow->range[i].first,
+                            shadow->range[i].last);
+    }
+    qatomic_store_release(&shadow->deferred, 0);
+}
+
 bool nyx_shadow_lookup(NyxShadow *shadow, uint64_t iova, NyxTranslation *t)
 {
+    if (unlikely(qatomic_load_acquire(&shadow->deferred))) {
+        QEMU_LOCK_GUARD(&shadow->lock);
+        take_out_deferred(shadow);
+    }
     return nyx_page_table_lookup(qatomic_rcu_read(&shadow->table), iova, t);
 }
 
@@ -47,6 +62,7 @@ static void begin_anew(NyxShadow *shadow)
         qatomic_rcu_set(&shadow->table, nyx_page_table_new(true));
         nyx_page_table_free(old);
     }
+    qatomic_store_release(&shadow->deferred, 0);
     begin_generation(shadow);
 }
 
@@ -77,6 +93,7 @@ void nyx_shadow_fill(NyxShadow *shadow, uint64_t generation, uint64_t iova,
     if (shadow->generation != generation) {
         return;
     }
+    take_out_deferred(shadow);
     perm = (t->perm & IOMMU_RW) | known_perm(shadow->table, iova, t);
     nyx_page_table_wipe(shadow->table, first, last);
     nyx_page_table_map(shadow->table, first, last, t->gpa, perm);
@@ -99,6 +116,43 @@ void nyx_shadow_forget(NyxShadow *shadow, uint64_t first, uint64_t last)
      */
     nyx_page_table_wipe(shadow->table, first, last);
     begin_generation(shadow);
+}
+
+/* Guests often take back one page after the other. */
+static bool continues(const NyxShadowRange *before, uint64_t first)
+{
+    return before->last + 1 == first;
+}
+
+void nyx_shadow_defer(NyxShadow *shadow, uint64_t first, uint64_t last)
+{
+    unsigned n;
+    bool alone;
+
+    QEMU_LOCK_GUARD(&shadow->lock);
+    n = shadow->deferred;
+    if (n && continues(&shadow->range[n - 1], first)) {
+        first = shadow->range[--n].first;
+    }
+    if (last - first >= FORGET_ALL_BYTES - 1) {
+        begin_anew(shadow);
+        return;
+    }
+    if (n == NYX_SHADOW_BATCH) {
+        take_out_deferred(shadow);
+        n = 0;
+    }
+    /*
+     * What is still deferred says that nobody has looked since it was, so that
+     * nothing of the current generation has been remembered: it can go on.
+     * Who reads a new one finds that something is deferred.
+     */
+    alone = !shadow->deferred;
+    shadow->range[n] = (NyxShadowRange) { first, last };
+    qatomic_set(&shadow->deferred, n + 1);
+    if (alone) {
+        begin_generation(shadow);
+    }
 }
 
 void nyx_shadow_forget_all(NyxShadow *shadow)

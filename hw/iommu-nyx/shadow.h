@@ -27,10 +27,20 @@
  */
 #define NYX_SHADOW_BYTES_MAX    (64ULL << 20)
 
+/* Ranges that are taken out of the table together; neighbours count as one. */
+#define NYX_SHADOW_BATCH        64
+
+typedef struct NyxShadowRange {
+    uint64_t first;
+    uint64_t last;
+} NyxShadowRange;
+
 typedef struct NyxShadow {
     QemuMutex lock;             /* of writers */
     NyxPageTable *table;        /* RCU; replaced when all goes */
     uint64_t generation;        /* atomic; no two shadows share a value */
+    unsigned deferred;          /* atomic; ranges still in the table */
+    NyxShadowRange range[NYX_SHADOW_BATCH];
 } NyxShadow;
 
 void nyx_shadow_init(NyxShadow *shadow);
@@ -42,7 +52,7 @@ static inline uint64_t nyx_shadow_generation(NyxShadow *shadow)
     return qatomic_load_acquire(&shadow->generation);
 }
 
-/* False: not known. */
+/* False: not known.  Takes the lock if anything is deferred. */
 bool nyx_shadow_lookup(NyxShadow *shadow, uint64_t iova, NyxTranslation *t);
 
 /*
@@ -56,6 +66,12 @@ void nyx_shadow_fill(NyxShadow *shadow, uint64_t generation, uint64_t iova,
 
 /* Forget first..last; afterwards nobody finds what was there. */
 void nyx_shadow_forget(NyxShadow *shadow, uint64_t first, uint64_t last);
+
+/*
+ * The same, but the range is taken out of the table by whoever looks into it
+ * next, along with what else is forgotten until then.
+ */
+void nyx_shadow_defer(NyxShadow *shadow, uint64_t first, uint64_t last);
 
 /* Forget everything, in constant time. */
 void nyx_shadow_forget_all(NyxShadow *shadow);

@@ -38,7 +38,11 @@ static void stage1_notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
         last = UINT64_MAX;
     }
     trace_nyx_stage1_unmap(nyx_endpoint_requester_id(ep), first, last);
-    nyx_shadow_forget(&ep->stage1.shadow, first, last);
+    if (ep->domain && ep->domain->batch_invalidation) {
+        nyx_shadow_defer(&ep->stage1.shadow, first, last);
+    } else {
+        nyx_shadow_forget(&ep->stage1.shadow, first, last);
+    }
     nyx_mirror_unmap(ep, first, last);
 }
 

@@ -76,7 +76,7 @@ VARIANTS = {
     'max-recoveries = 3\non-fault-limit = "report"\nscope = "domain"\n'
     'on-recovery-limit = "pause-vm"\ncount-stage1 = false\n'
     'recovery = "auto"\npeer-to-peer = true\nlarge-pages = false\n'
-    'irq-coalescing = 100\n'
+    'irq-coalescing = 100\nbatch-invalidation = true\n'
     'contained = true\nisolation = "shared"\ndefault-map = "none"\n':
         (qom('/objects/d', 'large-pages'), lambda a: a is False),
     '[[iothread]]\nid = "t"\npoll-max-ns = 1000\npin = "0"\n' + DISK +

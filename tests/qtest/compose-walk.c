@@ -32,7 +32,8 @@ static NyxTest *start_vm(const Stage1Ops *ops, bool confined)
     return nyx_test_start_sized(WALK_RAM_SIZE, machine,
                                 "-object nyx-domain,id=windows,"
                                 "default-map=none "
-                                "-object nyx-domain,id=holes "
+                                "-object nyx-domain,id=holes,"
+                                "batch-invalidation=on "
                                 "-object nyx-domain,id=ram "
                                 "-device nyx-testdev,id=td,addr=%d,"
                                 "nyx-domain=windows", SLOT);

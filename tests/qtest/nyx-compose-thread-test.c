@@ -368,7 +368,8 @@ static Fleet *start(const Stage1Ops *ops)
 
     f->t = nyx_test_start_sized(RAM_SIZE, machine,
         "-object nyx-domain,id=first,isolation=shared,default-map=none "
-        "-object nyx-domain,id=second,isolation=shared,default-map=none "
+        "-object nyx-domain,id=second,isolation=shared,default-map=none,"
+        "batch-invalidation=on "
         "-device nyx-testdev,id=td0,addr=5,nyx-domain=first "
         "-device nyx-testdev,id=td1,addr=6,nyx-domain=second "
         "-device nyx-testdev,id=td2,addr=7,nyx-domain=first");

@@ -112,6 +112,69 @@ static void test_forget(void)
     nyx_shadow_destroy(&shadow);
 }
 
+/* Nobody finds what is deferred, though the table still has it. */
+static void test_defer(void)
+{
+    NyxShadow shadow;
+    NyxTranslation t;
+    uint64_t generation;
+
+    nyx_shadow_init(&shadow);
+    for (uint64_t iova = 0; iova < 8 * PAGE; iova += PAGE) {
+        fill(&shadow, iova, GiB + iova, PAGE, IOMMU_RW);
+    }
+    generation = nyx_shadow_generation(&shadow);
+    /* Neighbours are one range; another is one more. */
+    nyx_shadow_defer(&shadow, 0, PAGE - 1);
+    g_assert_cmpuint(nyx_shadow_generation(&shadow), !=, generation);
+    nyx_shadow_defer(&shadow, PAGE, 3 * PAGE - 1);
+    nyx_shadow_defer(&shadow, 6 * PAGE, 7 * PAGE - 1);
+    g_assert_cmpuint(shadow.deferred, ==, 2);
+    g_assert_cmpuint(nyx_page_table_leaves(shadow.table), ==, 8);
+    g_assert_false(find(&shadow, 2 * PAGE, &t));
+    g_assert_cmpuint(shadow.deferred, ==, 0);
+    g_assert_cmpuint(nyx_page_table_leaves(shadow.table), ==, 4);
+    g_assert_false(find(&shadow, 6 * PAGE, &t));
+    g_assert_true(find(&shadow, 3 * PAGE, &t));
+    g_assert_true(find(&shadow, 7 * PAGE, &t));
+
+    /* What is filled now is not taken out with what was there before. */
+    nyx_shadow_defer(&shadow, 3 * PAGE, 4 * PAGE - 1);
+    fill(&shadow, 3 * PAGE, 2 * GiB, PAGE, IOMMU_RO);
+    g_assert_true(find(&shadow, 3 * PAGE, &t));
+    g_assert_cmphex(t.gpa, ==, 2 * GiB);
+    g_assert_cmpuint(t.perm, ==, IOMMU_RO);
+
+    /* Neither is what comes after all was forgotten. */
+    nyx_shadow_defer(&shadow, 3 * PAGE, 4 * PAGE - 1);
+    nyx_shadow_forget_all(&shadow);
+    fill(&shadow, 3 * PAGE, 3 * GiB, PAGE, IOMMU_RW);
+    g_assert_true(find(&shadow, 3 * PAGE, &t));
+    nyx_shadow_defer(&shadow, 0, UINT64_MAX);
+    g_assert_false(find(&shadow, 3 * PAGE, &t));
+    nyx_shadow_destroy(&shadow);
+}
+
+/* More ranges than are deferred at once */
+static void test_defer_many(void)
+{
+    NyxShadow shadow;
+    NyxTranslation t;
+    uint64_t pages = 5 * NYX_SHADOW_BATCH;
+
+    nyx_shadow_init(&shadow);
+    for (uint64_t i = 0; i < pages; i++) {
+        fill(&shadow, i * PAGE, GiB + i * PAGE, PAGE, IOMMU_RW);
+    }
+    for (uint64_t i = 0; i < pages; i += 2) {
+        nyx_shadow_defer(&shadow, i * PAGE, i * PAGE + PAGE - 1);
+    }
+    for (uint64_t i = 0; i < pages; i++) {
+        g_assert_true(find(&shadow, i * PAGE, &t) == (i % 2));
+    }
+    nyx_shadow_destroy(&shadow);
+}
+
 /* A guest that uses an address again and again has its tables made once. */
 static void test_tables_stay(void)
 {
@@ -258,11 +321,17 @@ static void test_stale(void)
         uint64_t gpa = s.stage[page] + PAGE;
 
         qatomic_set(&s.stage[page], gpa);
-        if (nyx_random_below(&r, 16)) {
+        switch (nyx_random_below(&r, 16)) {
+        case 0:
+            nyx_shadow_forget_all(&s.shadow);
+            break;
+        case 1 ... 7:
+            nyx_shadow_defer(&s.shadow, page * STRIDE,
+                             page * STRIDE + PAGE - 1);
+            break;
+        default:
             nyx_shadow_forget(&s.shadow, page * STRIDE,
                               page * STRIDE + PAGE - 1);
-        } else {
-            nyx_shadow_forget_all(&s.shadow);
         }
         qatomic_store_release(&s.lowest[page], gpa);
     }
@@ -283,6 +352,8 @@ int main(int argc, char **argv)
     g_test_add_func("/nyx/shadow/permissions-add-up", test_permissions_add_up);
     g_test_add_func("/nyx/shadow/sizes", test_sizes);
     g_test_add_func("/nyx/shadow/forget", test_forget);
+    g_test_add_func("/nyx/shadow/defer", test_defer);
+    g_test_add_func("/nyx/shadow/defer-many", test_defer_many);
     g_test_add_func("/nyx/shadow/tables-stay", test_tables_stay);
     g_test_add_func("/nyx/shadow/late-fill", test_late_fill);
     g_test_add_func("/nyx/shadow/nothing", test_nothing);

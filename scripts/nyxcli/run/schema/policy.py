@@ -94,6 +94,9 @@ DOMAIN = Section('domain', 'An isolation domain, which devices join with '
     Key('irq-coalescing', Whole(0, 10000), 'Microseconds in which equal '
         'interrupts of a device become one; 0: off.', default=0,
         option='domain:irq-coalescing'),
+    Key('batch-invalidation', Bool(), 'What the guest\'s IOMMU takes back is '
+        'taken out of the tables together.', default=False,
+        option='domain:batch-invalidation'),
     Key('contained', Bool(), 'No process behind a device gets a descriptor of '
         'guest RAM.', default=False, option='domain:contained'),
     Key('map', Records(WINDOW), 'Windows that are mapped before the guest '
