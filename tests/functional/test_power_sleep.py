@@ -65,9 +65,10 @@ class SleepTest(_SleepTest):
             self.vm.agent.check('cat /sys/devices/system/cpu/cpuidle/'
                                 'current_driver; ls -d /sys/devices/system/'
                                 'cpu/cpu0/cpuidle 2>/dev/null; true'), 'none')
-        # Linux may give one up in S3 ("do_boot_cpu failed"), on a busy host.
-        self.assertEqual(
-            self.vm.agent.check('cat /sys/devices/system/cpu/online'), '0-1')
+        # On a busy host Linux may give one up in S3 ("do_boot_cpu failed").
+        self.assertEqual(self.vm.agent.check(
+            'cd /sys/devices/system/cpu; grep -q 0-1 online || '
+            'echo 1 >cpu1/online; cat online'), '0-1')
         before = self.halted()
         limit = time.monotonic() + SECONDS
         while any(self.halted()[vcpu] <= halted_ns
