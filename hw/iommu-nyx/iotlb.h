@@ -52,6 +52,8 @@ typedef struct NyxIotlb {
     NyxIotlbEntry *entries;     /* 16 KiB, allocated by the first fill */
     uint64_t hits;
     uint64_t misses;
+    uint64_t missed_generation; /* of the latest miss */
+    uint64_t eager_until;       /* this many misses */
 } NyxIotlb;
 
 /* A value that no other generation has or had.  Any thread. */
@@ -140,16 +142,24 @@ nyx_iotlb_lookup(NyxIotlb *tlb, uint64_t generation, uint64_t iova,
 }
 
 /*
- * Count a miss, and say whether to fill what was missed.  A fill costs more
- * than a walk: done once in so many misses, a cache that is large enough is
- * full almost as soon, and one that is not costs little more than none.
+ * Count a miss, and say whether to fill what was missed under @generation.  A
+ * fill costs more than a walk.  In a cache that is empty each is worth it; when
+ * there were as many as it has entries, and it still misses, it is too small:
+ * then one in so many keeps what is used most, and costs little more than none.
  */
 #define NYX_IOTLB_MISSES_PER_FILL   8
 
-static inline bool nyx_iotlb_missed(NyxIotlb *tlb)
+static inline bool nyx_iotlb_missed(NyxIotlb *tlb, uint64_t generation)
 {
-    nyx_iotlb_count(&tlb->misses);
-    return qatomic_read(&tlb->misses) % NYX_IOTLB_MISSES_PER_FILL == 0;
+    uint64_t misses = qatomic_read(&tlb->misses) + 1;
+
+    qatomic_set(&tlb->misses, misses);
+    if (qatomic_read(&tlb->missed_generation) != generation) {
+        qatomic_set(&tlb->missed_generation, generation);
+        qatomic_set(&tlb->eager_until, misses + NYX_IOTLB_ENTRIES);
+    }
+    return misses < qatomic_read(&tlb->eager_until) ||
+           misses % NYX_IOTLB_MISSES_PER_FILL == 0;
 }
 
 /*

@@ -288,7 +288,8 @@ static void remember(NyxEndpoint *ep, uint64_t generation, hwaddr iova,
                      const NyxTranslation *t)
 {
     /* Where nothing that is cached would be right, nothing is. */
-    if (nyx_iotlb_missed(&ep->iotlb) && qatomic_read(&ep->generation)) {
+    if (nyx_iotlb_missed(&ep->iotlb, generation) &&
+        qatomic_read(&ep->generation)) {
         nyx_iotlb_fill(&ep->iotlb, generation, iova, t);
     }
 }

@@ -217,7 +217,7 @@ static void measure_cached(NyxPageTable *pt, uint64_t working_set, double *ns)
 
             if (!nyx_iotlb_lookup(&tlb, 1, iova, &t)) {
                 g_assert(nyx_page_table_lookup(pt, iova, &t));
-                if (nyx_iotlb_missed(&tlb)) {
+                if (nyx_iotlb_missed(&tlb, 1)) {
                     nyx_iotlb_fill(&tlb, 1, iova, &t);
                 }
             }

@@ -35,11 +35,40 @@ static void check_miss(NyxIotlb *tlb, uint64_t generation, uint64_t iova)
     NyxTranslation t = leaf(1, 2, IOMMU_RW);
 
     g_assert_false(nyx_iotlb_lookup(tlb, generation, iova, &t));
-    nyx_iotlb_missed(tlb);
+    nyx_iotlb_missed(tlb, generation);
     /* Untouched */
     g_assert_cmphex(t.gpa, ==, 1);
     g_assert_cmphex(t.mask, ==, 1);
     g_assert_cmpuint(t.perm, ==, IOMMU_RW);
+}
+
+/* Misses out of a number of them that are to be filled */
+static unsigned count_fills(NyxIotlb *tlb, uint64_t generation, unsigned misses)
+{
+    unsigned fills = 0;
+
+    while (misses--) {
+        fills += nyx_iotlb_missed(tlb, generation);
+    }
+    return fills;
+}
+
+/* All while it is empty, then a few; and anew under the next generation. */
+static void test_fills(void)
+{
+    unsigned many = NYX_IOTLB_MISSES_PER_FILL * NYX_IOTLB_ENTRIES;
+    NyxIotlb tlb;
+
+    nyx_iotlb_init(&tlb);
+    for (uint64_t generation = 1; generation < 4; generation++) {
+        g_assert_cmpuint(count_fills(&tlb, generation, NYX_IOTLB_ENTRIES), ==,
+                         NYX_IOTLB_ENTRIES);
+        g_assert_cmpuint(count_fills(&tlb, generation, many), ==,
+                         NYX_IOTLB_ENTRIES);
+    }
+    g_assert_cmpuint(nyx_iotlb_misses(&tlb), ==,
+                     3 * (many + NYX_IOTLB_ENTRIES));
+    nyx_iotlb_destroy(&tlb);
 }
 
 static void test_empty(void)
@@ -276,6 +305,7 @@ int main(int argc, char **argv)
     g_test_add_func("/nyx/iotlb/generations", test_generations);
     g_test_add_func("/nyx/iotlb/reach", test_reach);
     g_test_add_func("/nyx/iotlb/counters", test_counters);
+    g_test_add_func("/nyx/iotlb/fills", test_fills);
     g_test_add_func("/nyx/iotlb/random", test_random);
     return g_test_run();
 }
