@@ -114,12 +114,13 @@ def _fault_ns(points):
 
 
 def _guest(points, ours, theirs):
-    return _worst((points.ratio(ours, theirs, suite='guest', pair=ours, op=op),
-                   op) for op in points.values('op', suite='guest', pair=ours))
+    suite = {'suite': 'guest', 'pair': ours}
+    return _worst((points.paired_ratio(ours, theirs, op=op, **suite), op)
+                  for op in points.values('op', **suite))
 
 
 def _boot(points):
-    return points.ratio('nyx pass-through', NONE, suite='boot'), ''
+    return points.paired_ratio('nyx pass-through', NONE, suite='boot'), ''
 
 
 def _scale(points, op):

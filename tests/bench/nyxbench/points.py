@@ -6,7 +6,11 @@ import statistics
 
 
 class Points:
-    """Each point has parameters, and "ns": a figure for each round."""
+    """Each point has parameters, and "ns": a figure for each round.
+
+    Where guests are compared there is also "boots": the median of the rounds
+    of each boot, which goes with the same boot of the other contender.
+    """
 
     def __init__(self):
         self.samples = []
@@ -43,3 +47,31 @@ class Points:
         value = self.median(contender=contender, **wanted)
         other = self.median(contender=base, **wanted)
         return value / other if value and other else None
+
+    def _boot_ratios(self, contender, base, **wanted):
+        """The ratio within each boot of the two."""
+        ours = self.find(contender=contender, **wanted)
+        theirs = self.find(contender=base, **wanted)
+        if not ours or not theirs:
+            return []
+        return [value / other for value, other
+                in zip(ours[0]['boots'], theirs[0]['boots'])]
+
+    def paired_ratio(self, contender, base, **wanted):
+        """Median, over boots, of the ratio of the two within a boot.
+
+        A guest's speed differs from one boot to the next by more than what is
+        looked for, so rounds of different boots must not be compared. None if
+        one of the two is not there.
+        """
+        ratios = self._boot_ratios(contender, base, **wanted)
+        return statistics.median(ratios) if ratios else None
+
+    def paired_spread(self, contender, base, **wanted):
+        """Half of the range of those ratios, as a part of their median; None
+        if there was but one boot.
+        """
+        ratios = self._boot_ratios(contender, base, **wanted)
+        if len(ratios) < 2:
+            return None
+        return (max(ratios) - min(ratios)) / 2 / statistics.median(ratios)

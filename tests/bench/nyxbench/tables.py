@@ -73,13 +73,17 @@ def _guests(points, suite):
         base, other = points.values('contender', suite=suite, pair=pair)
         for op in points.values('op', suite=suite, pair=pair):
             at = {'suite': suite, 'pair': pair, 'op': op}
-            rows.append([op, base, f'{points.median(contender=base, **at) / 1e3:.1f}',
-                         _percent(points.spread(contender=base, **at)),
-                         other, f'{points.median(contender=other, **at) / 1e3:.1f}',
-                         _percent(points.spread(contender=other, **at)),
-                         f'x{points.ratio(other, base, **at):.3f}'])
-    _print_table('Linux guests: us, spread, ratio',
-                 ['', 'contender', '', '', 'contender', '', '', ''], rows)
+            row = [op]
+            for name in base, other:
+                us = points.median(contender=name, **at) / 1e3
+                row += [name, f'{us:.1f}',
+                        _percent(points.spread(contender=name, **at))]
+            row += [f'x{points.paired_ratio(other, base, **at):.3f}',
+                    _percent(points.paired_spread(other, base, **at))]
+            rows.append(row)
+    _print_table('Linux guests: us, spread; ratio within a boot, its spread '
+                 'over boots',
+                 ['', 'contender', '', '', 'contender', '', '', '', ''], rows)
 
 
 def _scale(points):
