@@ -3,8 +3,8 @@
 """What a Linux guest gets: disks that answer at once, packets sent, a boot.
 
 Machines are compared by pairs of guests that live at the same time and take
-turns, so that what else the host does hits them alike. Rounds of one boot
-agree better than those of several, so each pair is booted more than once, and
+turns, so that what else the host does hits them alike. A boot may make a guest
+faster or slower for all its life, so each pair is booted more than once, and
 compared within each boot.
 """
 

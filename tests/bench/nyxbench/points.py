@@ -60,9 +60,8 @@ class Points:
     def paired_ratio(self, contender, base, **wanted):
         """Median, over boots, of the ratio of the two within a boot.
 
-        A guest's speed differs from one boot to the next by more than what is
-        looked for, so rounds of different boots must not be compared. None if
-        one of the two is not there.
+        What a boot leaves to chance stays in all its rounds, and the host may
+        have changed until the next one. None if one of the two is not there.
         """
         ratios = self._boot_ratios(contender, base, **wanted)
         return statistics.median(ratios) if ratios else None
